@@ -1,0 +1,1 @@
+"""The contract shared by host, gateware, SoC and firmware: plain data, no dependencies."""

@@ -1,0 +1,58 @@
+"""The wire protocol between host and device: the same over a serial port and a simulator's socket.
+
+A frame, little endian, 32-bit words after the sync bytes::
+
+    SYNC (4 bytes) | type u8, seq u8, length u16 | payload, zero padded to 4 | CRC-32
+
+``length`` counts payload bytes without padding, at most MAX_PAYLOAD; the CRC-32 (zlib's) covers the
+header word and the padded payload. A receiver that sees a wrong CRC or a length over the maximum
+drops the frame and looks for the next SYNC; it does not answer.
+
+The host sends requests; the device executes them in the order they arrive and answers each with one
+frame: same ``seq``, type | REPLY, or ERROR. Requests may be in flight together as long as the bytes
+of unanswered frames (sync, header and CRC included) stay within ``rx_bytes`` of the HELLO reply. A
+request may be sent again after a loss: all are idempotent (RUN by its token).
+
+Addresses and lengths are bytes relative to the model's region and must stay inside it.
+"""
+
+SYNC = bytes((0xa5, 0x4c, 0x50, 0x5a))
+MAX_PAYLOAD = 1024
+OVERHEAD = 12          # Bytes of a frame beside its padded payload.
+PROTOCOL_VERSION = 1
+
+REPLY = 0x80
+# type: (name, request payload, reply payload), fields are u32 unless said otherwise
+HELLO, WRITE, READ, CRC, RUN, STATUS, COUNTERS, VERIFY, ABORT = range(1, 10)
+ERROR = 0xff
+TYPES = {
+    HELLO:    ("HELLO", "", "protocol, rx_bytes, region_bytes, clock_hz, columns, abuf_depth, "
+               "wbuf_depth, pbuf_depth, cycles_lo, cycles_hi"),
+    WRITE:    ("WRITE", "address, data (multiple of 4 bytes)", ""),
+    READ:     ("READ", "address, length (at most MAX_PAYLOAD, multiple of 4)", "data"),
+    CRC:      ("CRC", "address, length (multiple of 4)", "crc32 of those bytes"),
+    VERIFY:   ("VERIFY", "", "bitmap of the sections whose CRC matches (bit i: section i; "
+               "sections that are not loaded count as matching), section_count"),
+    RUN:      ("RUN", "token (not 0; a repeated token is answered, not run again)", ""),
+    STATUS:   ("STATUS", "", "state, error, detail, token, run_cycles_lo, run_cycles_hi, "
+               "cycles_lo, cycles_hi, layers_done"),
+    COUNTERS: ("COUNTERS", "profile slot", "the COUNTERS of spec/isa.py"),
+    ABORT:    ("ABORT", "", ""),
+}
+# States in a STATUS reply.
+IDLE, RUNNING, DONE, FAILED = range(4)
+STATES = {IDLE: "idle", RUNNING: "running", DONE: "done", FAILED: "failed"}
+
+# Error codes in an ERROR reply (payload: code, detail).
+ERRORS = {
+    1: ("UNKNOWN_TYPE", "unknown request type"),
+    2: ("BAD_LENGTH", "request payload has the wrong length"),
+    3: ("OUT_OF_REGION", "address outside the model's region"),
+    4: ("BUSY", "the accelerator is running"),
+    5: ("NO_IMAGE", "no valid image header in the region"),
+    6: ("VERSION", "image version not supported by this device"),
+    7: ("ARCH", "image was planned for another accelerator size"),
+    8: ("SECTION_CRC", "a section's CRC does not match (detail: its index)"),
+    9: ("BAD_SLOT", "no such profile slot"),
+    10: ("TOO_LARGE", "image needs a larger region than the device has"),
+}
