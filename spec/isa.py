@@ -178,14 +178,12 @@ ERRORS = {
 def word(engine, reg, value):
     """One program word; ValueError when the value does not fit the register (signed: two's
     complement)."""
-    if reg <= WAIT_STORE and engine != CTRL:
-        number, bits, signed, name = reg, VALUE_BITS, False, f"register {reg}"
-    else:
-        for name, (number, bits, signed) in REGS[engine].items():
-            if number == reg:
-                break
-        else:
-            raise ValueError(f"engine {ENGINES[engine]}: no register {reg}")
+    named = {number: (name, bits, signed) for name, (number, bits, signed) in REGS[engine].items()}
+    if engine != CTRL:
+        named |= {number: (name, VALUE_BITS, False) for name, number in COMMON_REGS.items()}
+    if reg not in named:
+        raise ValueError(f"engine {ENGINES[engine]}: no register {reg}")
+    name, bits, signed = named[reg]
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     if not low <= value <= high:
         raise ValueError(f"{ENGINES[engine]}.{name} = {value}: allowed are {low} to {high}")

@@ -1,0 +1,144 @@
+"""The command side of an engine: registers, WAIT and GO, built from the tables of spec/isa.py."""
+
+from litex.gen import *
+from litex.soc.interconnect import stream
+from migen import *
+
+from ..spec import isa
+
+# CommandFrontend ----------------------------------------------------------------------------------
+
+class CommandFrontend(LiteXModule):
+    """Executes the words of one engine in order, a register set a clock.
+
+    ``start`` pulses on GO; from then until ``done`` no word is taken, so that the registers ``r``
+    stay as they are while the engine works. ``done`` may come from the clock after ``start`` on.
+
+    An unknown register, or a value wider than its register, pulses ``illegal`` with the offending
+    ``word``; nothing more is taken until ``reset``.
+
+    Parameters
+    ----------
+    engine : int
+        isa.LOAD, isa.COMPUTE or isa.STORE.
+
+    Attributes
+    ----------
+    sink : Endpoint("data")
+        Words of this engine.
+    r : dict of Signal
+        Registers by name, as wide and as signed as in the table.
+    start, done : Signal
+        Pulses: GO out, end of the GO in.
+    busy : Signal
+        A GO is executing.
+    completed : Signal(24)
+        GOs executed since reset.
+    counts : dict of Signal(24)
+        In: ``completed`` of the three engines, by engine.
+    waiting : dict of Signal
+        Out: held by a WAIT on that engine.
+    idle : Signal
+        No word inside and no GO executing.
+    taken : Signal
+        A word is executed this clock.
+    illegal, word : Signal, Signal(32)
+        Pulse, and the word being executed (stays after ``illegal``).
+    reset : Signal
+        In: registers and counts to 0, back to the state after power up.
+    """
+    def __init__(self, engine):
+        engines = (isa.LOAD, isa.COMPUTE, isa.STORE)
+        if engine not in engines:
+            raise ValueError(f"engine {engine}: allowed are {engines}")
+        self.sink      = stream.Endpoint([("data", 32)])
+        self.r         = {name: Signal((bits, signed), name=f"r_{name.lower()}")
+            for name, (_, bits, signed) in isa.REGS[engine].items()}
+        self.start     = Signal()
+        self.done      = Signal()
+        self.busy      = Signal()
+        self.completed = Signal(isa.VALUE_BITS)
+        self.counts    = {e: Signal(isa.VALUE_BITS, name=f"count_{isa.ENGINES[e]}")
+            for e in engines}
+        self.waiting   = {e: Signal(name=f"waiting_{isa.ENGINES[e]}") for e in engines}
+        self.idle      = Signal()
+        self.taken     = Signal()
+        self.illegal   = Signal()
+        self.word      = Signal(32)
+        self.reset     = Signal()
+
+        # # #
+
+        # Word ---------------------------------------------------------------------------------
+        # The queue's memory is slow to read: a register stands between it and the decoder.
+        valid = Signal()
+        self.comb += self.sink.ready.eq(~valid | self.taken)
+        self.sync += If(self.sink.ready,
+            valid.eq(self.sink.valid),
+            self.word.eq(self.sink.data),
+        )
+
+        register = self.word[isa.REG_SHIFT:isa.ENGINE_SHIFT]
+        value    = self.word[:isa.VALUE_BITS]
+
+        # Registers ----------------------------------------------------------------------------
+        bad   = Signal()
+        write = Signal()
+        cases = {"default": bad.eq(1)}
+        sets  = {}
+        for name, (number, bits, _) in isa.REGS[engine].items():
+            cases[number] = bad.eq(value[bits:] != 0 if bits < isa.VALUE_BITS else 0)
+            sets[number]  = self.r[name].eq(value[:bits])
+        for number in isa.COMMON_REGS.values():
+            cases[number] = bad.eq(0)
+        self.comb += Case(register, cases)
+        self.sync += If(write, Case(register, sets))
+
+        # Wait ---------------------------------------------------------------------------------
+        # The comparison is registered: `armed` from the second clock of a word on.
+        armed   = Signal()
+        reached = Signal()
+        counts  = {isa.WAIT_LOAD + e: self.counts[e] for e in engines}
+        count   = Signal(isa.VALUE_BITS)
+        held    = Signal()
+        self.comb += [
+            Case(register, {number: count.eq(c) for number, c in counts.items()}),
+            held.eq(valid & ~self.busy & ~(armed & reached)),
+        ]
+        self.comb += [self.waiting[e].eq(held & (register == isa.WAIT_LOAD + e)) for e in engines]
+        self.sync += [
+            armed.eq(valid & ~self.taken),
+            reached.eq(count >= value),
+        ]
+
+        # Execution ----------------------------------------------------------------------------
+        stopped = Signal()
+        self.comb += [
+            If(valid & ~self.busy & ~stopped,
+                Case(register, {
+                    isa.GO    : [self.start.eq(1), self.taken.eq(1)],
+                    **{number: self.taken.eq(armed & reached) for number in counts},
+                    "default" : [
+                        write.eq(~bad),
+                        self.taken.eq(~bad),
+                        self.illegal.eq(bad),
+                    ],
+                })
+            ),
+            self.idle.eq(~valid & ~self.busy),
+        ]
+        self.sync += [
+            If(self.illegal, stopped.eq(1)),
+            If(self.start, self.busy.eq(1)),
+            If(self.done,
+                self.busy.eq(0),
+                self.completed.eq(self.completed + 1),
+            ),
+        ]
+
+        # Reset --------------------------------------------------------------------------------
+        self.sync += If(self.reset,
+            *[signal.eq(0) for signal in
+              (*self.r.values(), valid, self.word, armed, reached, stopped, self.busy,
+               self.completed)]
+        )

@@ -1,0 +1,238 @@
+"""The golden model: executes an image's program on the image's bytes, bit-exactly.
+
+It knows nothing of layers: it walks the program words of the PROGRAM section through the three
+engines of spec/isa.py, one after another, on a DRAM that holds the sections and a batch of
+activation regions. What it proves is therefore what the hardware runs.
+
+``exact_bytes=True`` packs every STORE to bits and decodes every LOAD from them. The default keeps
+the decoded value of what was stored beside the (not yet packed) values and reuses it when a LOAD
+reads the same blocks: equal by the codecs' roundtrip test, and several times faster; bytes are made
+when somebody reads them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..spec import isa
+from ..spec.arch import Arch
+from ..spec.formats import LANES, WORD_BYTES, Format
+from ..spec.image import NOT_LOADED, PROGRAM
+from .codecs.block import decode_blocks, encode_blocks, roundtrip
+from .golden_compute import compute
+
+
+class GoldenError(ValueError):
+    """A program that the accelerator would stop with an error."""
+
+
+@dataclass
+class _Run:
+    """Blocks written by one run of a STORE: values before and after the codec, (n, batch, 4)."""
+
+    fmt: Format
+    values: np.ndarray
+    decoded: np.ndarray
+
+
+class _Dram:
+    """The model's region: sections shared by the batch, activations per image.
+
+    Byte offsets below ``base`` are the sections (read only for the program), above are activations.
+    """
+
+    def __init__(self, image, batch, exact_bytes):
+        loaded = [s for s in image.sections if s.dram != NOT_LOADED]
+        self.base = max(s.dram + s.size for s in loaded)
+        self.base += -self.base % WORD_BYTES
+        self.size = image.header["region_bytes"]
+        self.shared = np.zeros(self.base, np.uint8)
+        for s in loaded:
+            self.shared[s.dram:s.dram + s.size] = np.frombuffer(s.data, np.uint8)
+        self.bytes = np.zeros((batch, self.size - self.base), np.uint8)
+        self.exact = exact_bytes
+        self.runs = {}     # Byte offset -> _Run, where `bytes` is stale.
+
+    def check(self, start, size, what):
+        if start + size > self.size:
+            raise GoldenError(f"{what}: bytes {start} to {start + size} of a region of {self.size}")
+
+    def flush(self, start=0, end=None):
+        """Pack the pending runs that touch bytes start..end."""
+        end = self.size if end is None else end
+        for offset, run in list(self.runs.items()):
+            size = run.fmt.run_words(len(run.values)) * WORD_BYTES
+            if offset < end and offset + size > start:
+                data = encode_blocks(np.ascontiguousarray(run.values.swapaxes(0, 1)), run.fmt)
+                self.bytes[:, offset - self.base:offset - self.base + size] = data
+                del self.runs[offset]
+
+    def read(self, start, size):
+        """Bytes of every image: (batch, size) uint8."""
+        self.flush(start, start + size)
+        if start + size <= self.base:
+            return np.broadcast_to(self.shared[start:start + size], (len(self.bytes), size))
+        if start < self.base:
+            raise GoldenError(f"read across the end of the sections at byte {self.base}")
+        return self.bytes[:, start - self.base:start - self.base + size]
+
+    def write(self, start, data):
+        """data: (batch, size) uint8."""
+        size = data.shape[1]
+        self.check(start, size, "write")
+        if start < self.base:
+            raise GoldenError(f"write at byte {start}: the sections end at {self.base}")
+        self.flush(start, start + size)
+        self.bytes[:, start - self.base:start - self.base + size] = data
+
+    def store(self, start, values, fmt):
+        """values: int16 (n, batch, 4)."""
+        size = fmt.run_words(len(values)) * WORD_BYTES
+        if self.exact:
+            self.write(start, encode_blocks(np.ascontiguousarray(values.swapaxes(0, 1)), fmt))
+            return
+        self.check(start, size, "STORE")
+        if start < self.base:
+            raise GoldenError(f"STORE at byte {start}: the sections end at {self.base}")
+        if start in self.runs and len(self.runs[start].values) == len(values) \
+                and self.runs[start].fmt == fmt:
+            del self.runs[start]
+        else:
+            self.flush(start, start + size)
+        low, high = fmt.range
+        decoded = values if fmt.lossless and values.min() >= low and values.max() <= high \
+            else roundtrip(values, fmt)
+        self.runs[start] = _Run(fmt, values, decoded)
+
+    def load(self, start, blocks, fmt):
+        """(n, batch, 4) int16, or (n, 1, 4) from the sections."""
+        size = fmt.run_words(blocks) * WORD_BYTES
+        self.check(start, size, "LOAD")
+        if start + size <= self.base:
+            data = self.shared[None, start:start + size]
+            return decode_blocks(data, fmt, blocks).swapaxes(0, 1)
+        pieces = self._pending(start, blocks, fmt)
+        if pieces is not None:
+            return pieces
+        return decode_blocks(np.ascontiguousarray(self.read(start, size)), fmt, blocks) \
+            .swapaxes(0, 1)
+
+    def _pending(self, start, blocks, fmt):
+        """The decoded blocks where pending runs hold exactly them, else None."""
+        pieces, want = [], blocks
+        while want:
+            for offset, run in self.runs.items():
+                index, rest = divmod(8 * (start - offset), fmt.block_bits)
+                if run.fmt == fmt and 0 <= index < len(run.values) and not rest:
+                    break
+            else:
+                return None
+            piece = run.decoded[index:index + want]
+            want -= len(piece)
+            bits = len(piece) * fmt.block_bits
+            if want and bits % 8:
+                return None
+            start += bits // 8
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+class Golden:
+    """An accelerator with an image loaded. ``run`` takes a batch of inputs."""
+
+    def __init__(self, image, exact_bytes=False):
+        self.image = image
+        self.exact_bytes = exact_bytes
+        header = image.header
+        self.arch = Arch(*(header[n] for n in ("columns", "abuf_depth", "wbuf_depth",
+                                               "pbuf_depth")))
+        data = next(s.data for s in image.sections if s.type == PROGRAM)
+        self.program = [isa.split(int(w)) for w in np.frombuffer(data, "<u4")]
+        self._cache = {}   # Decoded LOADs of sections: the same for every batch.
+
+    def run(self, inputs, after_layer=None):
+        """inputs: sequence of encoded input tensors (bytes). Returns the encoded outputs, bytes.
+
+        ``after_layer(slot, read)`` is called at every MARK; ``read(offset, size)`` gives
+        (batch, size) uint8 of the region.
+        """
+        header = self.image.header
+        batch = np.stack([np.frombuffer(x, np.uint8) for x in inputs])
+        if batch.shape[1] != header["input_bytes"]:
+            raise GoldenError(f"input of {batch.shape[1]} bytes: the image takes "
+                              f"{header['input_bytes']}")
+        self._dram = _Dram(self.image, len(batch), self.exact_bytes)
+        self._dram.write(header["input_offset"], batch)
+        self._abuf = np.zeros((self.arch.abuf_depth, len(batch) * LANES), np.int16)
+        self._wbuf = np.zeros((self.arch.wbuf_depth, self.arch.columns), np.int16)
+        self._pbuf = np.zeros((self.arch.pbuf_depth, LANES), np.int16)
+        registers = {e: {n: 0 for n in isa.REGS[e]} for e in (isa.LOAD, isa.COMPUTE, isa.STORE)}
+        names = {e: {number: n for n, (number, _, _) in isa.REGS[e].items()} for e in registers}
+        done = {e: 0 for e in registers}
+        action = {isa.LOAD: self._load, isa.STORE: self._store,
+                  isa.COMPUTE: lambda r: compute(self._abuf, self._wbuf, self._pbuf, r,
+                                                 self.arch.columns)}
+        for position, (engine, reg, value) in enumerate(self.program):
+            if engine == isa.CTRL:
+                if reg == isa.END:
+                    break
+                if after_layer:
+                    after_layer(value, self._dram.read)
+            elif reg == isa.GO:
+                try:
+                    action[engine](registers[engine])
+                except (GoldenError, OverflowError) as error:
+                    raise GoldenError(f"word {position} ({isa.ENGINES[engine]}): {error}") from None
+                done[engine] += 1
+            elif reg <= isa.WAIT_STORE:
+                if done[reg - isa.WAIT_LOAD] < value:
+                    raise GoldenError(f"word {position}: waits for GO {value} of "
+                                      f"{isa.ENGINES[reg - isa.WAIT_LOAD]}, which comes later")
+            elif reg in names[engine]:
+                registers[engine][names[engine][reg]] = value
+            else:
+                raise GoldenError(f"word {position}: {isa.ENGINES[engine]} has no register {reg}")
+        else:
+            raise GoldenError("the program has no END")
+        out = self._dram.read(header["output_offset"], header["output_bytes"])
+        return [row.tobytes() for row in out]
+
+    def read(self, offset, size):
+        """Bytes of the region after a run: (batch, size) uint8."""
+        return self._dram.read(offset, size)
+
+    def _load(self, r):
+        fmt = Format.from_code(r["FORMAT"])
+        for run in range(r["RUNS"]):
+            start = (r["ADDR"] + run * r["RUN_STRIDE"]) * WORD_BYTES
+            dst = r["DST"] + run * r["DST_STRIDE"]
+            if r["DST_MEM"] == isa.MEM_ABUF:
+                vectors = self._dram.load(start, r["RUN_LEN"], fmt)
+                at = (dst + np.arange(r["RUN_LEN"])) & len(self._abuf) - 1
+                batch = self._abuf.shape[1] // LANES
+                vectors = np.broadcast_to(vectors, (len(at), batch, LANES))
+                self._abuf[at] = vectors.reshape(len(at), -1)
+                continue
+            key = (start, r["RUN_LEN"], fmt)
+            if key not in self._cache:
+                if start + fmt.run_words(r["RUN_LEN"]) * WORD_BYTES > self._dram.base:
+                    raise GoldenError(f"weights or parameters at byte {start}: the sections end at "
+                                      f"{self._dram.base}")
+                self._cache[key] = np.ascontiguousarray(
+                    self._dram.load(start, r["RUN_LEN"], fmt)[:, 0])
+            vectors = self._cache[key]
+            i = np.arange(r["RUN_LEN"])
+            if r["DST_MEM"] == isa.MEM_PBUF:
+                self._pbuf[(dst + i) & len(self._pbuf) - 1] = vectors
+            else:
+                word, slot = divmod(i, r["LANE_BLOCKS"])
+                view = self._wbuf.reshape(len(self._wbuf), -1, LANES)
+                view[(dst + word) & len(view) - 1, slot] = vectors
+
+    def _store(self, r):
+        fmt = Format.from_code(r["FORMAT"])
+        batch = self._abuf.shape[1] // LANES
+        for run in range(r["RUNS"]):
+            at = (r["SRC"] + run * r["SRC_STRIDE"] + np.arange(r["RUN_LEN"])) & len(self._abuf) - 1
+            values = self._abuf[at].reshape(len(at), batch, LANES)
+            self._dram.store((r["ADDR"] + run * r["RUN_STRIDE"]) * WORD_BYTES, values, fmt)
