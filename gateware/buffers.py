@@ -52,7 +52,6 @@ class _Ram(LiteXModule):
         # What a read of the address being written gives does not matter (the program orders the
         # accesses): without no_rw_check Yosys would build a bypass round the block RAM.
         memory = Memory(width, depth)
-        memory.attr.add("no_rw_check")
         write = memory.get_port(write_capable=True)
         read  = memory.get_port(mode=READ_FIRST)
         self.specials += memory, write, read
