@@ -1,0 +1,209 @@
+"""The ``litepress`` command. It may call every part of the package; soc runs as a subprocess."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  rich_markup_mode="markdown",
+                  help="Compressed neural networks on LiteX SoCs for Lattice ECP5 boards.")
+console = Console()
+
+ImageFile = Annotated[Path, typer.Argument(help="An image made by `litepress compress`.")]
+DeviceName = Annotated[str, typer.Option("--device", "-d", help="golden | sim | socket://HOST:PORT "
+                                         "| a serial port such as /dev/ttyUSB0.")]
+
+
+def _resolve(spec):
+    """``package.module:name`` or ``file.py:name`` -> the object; called if it is a function."""
+    import importlib
+    import importlib.util
+    import inspect
+
+    module_name, _, name = spec.partition(":")
+    if not name:
+        raise ValueError(f"{spec!r}: expected MODULE:NAME or FILE.py:NAME")
+    try:
+        if module_name.endswith(".py"):
+            loader = importlib.util.spec_from_file_location(Path(module_name).stem, module_name)
+            module = importlib.util.module_from_spec(loader)
+            loader.loader.exec_module(module)
+        else:
+            module = importlib.import_module(module_name)
+        value = getattr(module, name)
+    except (ImportError, AttributeError, OSError) as error:
+        raise ValueError(f"{spec!r}: {error}") from None
+    return value() if inspect.isfunction(value) else value
+
+
+def _arrays(path):
+    """Images of a .npy file, (N,C,H,W) or (C,H,W) float32 -> (N,C,H,W)."""
+    import numpy as np
+
+    try:
+        x = np.load(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable .npy file: {error}") from None
+    if x.ndim == 3:
+        x = x[None]
+    if x.ndim != 4:
+        raise ValueError(f"{path}: shape {x.shape}: expected (N,C,H,W) or (C,H,W)")
+    return x.astype(np.float32)
+
+
+def _progress(*columns):
+    return Progress(TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn(),
+                    console=console, transient=False)
+
+
+def load_with_progress(device, image):
+    """Load ``image`` into ``device`` behind a progress bar; returns what device.load returns."""
+    with _progress(DownloadColumn()) as bar:
+        task = bar.add_task("load", total=None)
+        return device.load(image, progress=lambda done, total:
+                           bar.update(task, completed=done, total=total))
+
+
+@app.command()
+def compress(
+    model: Annotated[str, typer.Argument(help="The PyTorch module: MODULE:NAME or FILE.py:NAME, a "
+                                         "module or a function that returns one.")],
+    calibration: Annotated[str, typer.Option(help="Calibration inputs: FILE.npy (N,C,H,W) float32, "
+                                             "or MODULE:NAME.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the image goes.")],
+    weights: Annotated[str, typer.Option(help="raw8 | raw16 | zfpe4 .. zfpe16")] = "zfpe12",
+    activations: Annotated[str, typer.Option(help="raw8 | raw16 | zfpe4 .. zfpe16")] = "zfpe12",
+    arch: Annotated[str, typer.Option(help="Size of the accelerator: see spec/arch.py.")] = "sim",
+    bias_correction: Annotated[bool, typer.Option(help="Correct the mean error of every channel on "
+                                                  "the calibration inputs.")] = True,
+    keep: Annotated[bool, typer.Option(help="Give every tensor a place of its own, so that all can "
+                                       "be read back.")] = False,
+):
+    """Quantize, compress and pack a PyTorch network into one DRAM image.
+
+    Example: `litepress compress litepress.models.mobilenet:mobilenet_v2_fashion --calibration
+    litepress.models.data:calibration_images -o mobilenet.lpk`
+    """
+    from . import compress as run_compress
+
+    images = _arrays(calibration) if calibration.endswith(".npy") else _resolve(calibration)
+    with _progress() as bar:
+        tasks = {}
+
+        def report(step, done, total):
+            if step not in tasks:
+                tasks[step] = bar.add_task(step, total=total)
+            bar.update(tasks[step], completed=done, total=total)
+
+        image = run_compress(_resolve(model), images[:1], calibration=images, weights=weights,
+                             activations=activations, arch=arch, keep=keep,
+                             bias_correction=bias_correction, progress=report)
+    image.save(out)
+    console.print(f"{out}: {len(image.bytes()):,} bytes, sha256 {image.hash}", soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    image: ImageFile,
+    program: Annotated[bool, typer.Option(help="List the program's words too.")] = False,
+):
+    """Print what is in an image: header, sections, layers, formats, bytes.
+
+    Example: `litepress inspect mobilenet.lpk`
+    """
+    from .host.image import Image
+    from .host.inspect import inspect as show
+
+    show(Image.load(image), console, program=program)
+
+
+@app.command()
+def load(image: ImageFile, device: DeviceName):
+    """Load an image into a device over its serial line; what matches already is skipped.
+
+    Example: `litepress load mobilenet.lpk --device /dev/ttyUSB0`
+    """
+    from .host.device import connect
+    from .host.image import Image
+
+    loaded = Image.load(image)
+    with connect(device) as target:
+        load_with_progress(target, loaded)
+    console.print(f"{image}: loaded, CRC checked on the device, sha256 {loaded.hash}",
+                  soft_wrap=True)
+
+
+@app.command()
+def run(
+    image: ImageFile,
+    inputs: Annotated[Path, typer.Option("--input", "-i", help="FILE.npy: (N,C,H,W) or (C,H,W) "
+                                         "float32, preprocessed.")],
+    device: DeviceName = "golden",
+    counters: Annotated[bool, typer.Option(help="Print the per-layer table of the last run.")] =
+    False,
+):
+    """Load an image and run inputs through it.
+
+    Example: `litepress run mobilenet.lpk --input images.npy --device sim --counters`
+    """
+    from .host.device import connect
+    from .host.image import Image
+    from .host.report import layer_table, predictions
+
+    x, loaded = _arrays(inputs), Image.load(image)
+    console.print(f"{image}: sha256 {loaded.hash}", soft_wrap=True)
+    with connect(device) as target:
+        load_with_progress(target, loaded)
+        for index, one in enumerate(x):
+            console.print(f"{index}: {predictions(loaded, target.run(one))}")
+        if counters:
+            console.print(layer_table(loaded, target.counters()))
+
+
+def _soc(module, *arguments):
+    """Run a module of soc/ as its own process: host code never imports it."""
+    code = subprocess.call([sys.executable, "-m", f"litepress.soc.{module}", *arguments])
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def sim(
+    arch: Annotated[str, typer.Option(help="Size of the accelerator: see spec/arch.py.")] = "sim",
+    trace: Annotated[bool, typer.Option(help="Build with FST tracing compiled in.")] = False,
+):
+    """Build the simulator of the whole SoC (once; later calls find it in build/sim).
+
+    Example: `litepress sim --arch tiny`
+    """
+    _soc("sim", "--arch", arch, *(["--trace"] if trace else []))
+
+
+@app.command()
+def build(board: Annotated[str, typer.Option(help="A board of soc/boards.py.")] = "ulx3s-85f"):
+    """Build a board's bitstream with Yosys and nextpnr. A missed clock is an error.
+
+    Example: `litepress build --board ulx3s-85f`
+    """
+    _soc("board", "--board", board)
+
+
+def main():
+    """Entry point: errors become one line and exit code 1 (LITEPRESS_DEBUG=1: a traceback)."""
+    try:
+        app()
+    except (ValueError, OSError, RuntimeError, KeyboardInterrupt) as error:
+        if os.environ.get("LITEPRESS_DEBUG"):
+            raise
+        print(f"litepress: {error or type(error).__name__}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
