@@ -1,0 +1,39 @@
+"""``litepress.compress``: from a PyTorch module to an image, in one call."""
+
+from ..spec.arch import ARCHS, Arch
+
+
+def compress(module, example, calibration, weights="zfpe12", activations="zfpe12", arch="sim",
+             overrides=None, bias_correction=True, keep=False, name=None, labels=None,
+             preprocessing=None, progress=None):
+    """Quantize, compress, plan and pack a network.
+
+    module: torch.nn.Module, unmodified; it is not changed. example: float32 (1, C, H, W), its
+    shape is the network's input. calibration: float32 (N, C, H, W), real inputs. weights,
+    activations: storage formats (spec/formats.py); overrides: layer or tensor name -> format.
+    arch: a name of spec.arch.ARCHS or an Arch. keep: a place of its own for every tensor, so that
+    all can be read back. labels, preprocessing: kept in the image for those who run it.
+    progress: called with (step, done, total).
+    Returns a host.image.Image. Raises ValueError: unsupported layers (all of them listed), formats,
+    shapes, tensors that do not fit.
+    """
+    from .calibrate import calibrate
+    from .importer import import_module
+    from .pack import pack
+    from .quantize import quantize
+
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(f"arch {arch!r}: allowed are {', '.join(ARCHS)}")
+        arch = ARCHS[arch]
+    if not isinstance(arch, Arch):
+        raise ValueError(f"arch: {arch!r} is neither a name nor an Arch")
+    graph = import_module(module, example, name=name)
+    ranges = calibrate(graph, calibration, progress=progress)
+    network = quantize(graph, ranges, weights=weights, activations=activations,
+                       overrides=overrides, bias_correction=bias_correction, progress=progress)
+    if labels is not None:
+        network.meta["labels"] = list(labels)
+    if preprocessing is not None:
+        network.meta["preprocessing"] = preprocessing
+    return pack(network, arch, keep=keep)
