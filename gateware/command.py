@@ -52,15 +52,18 @@ class CommandFrontend(LiteXModule):
         if engine not in engines:
             raise ValueError(f"engine {engine}: allowed are {engines}")
         self.sink      = stream.Endpoint([("data", 32)])
-        self.r         = {name: Signal((bits, signed), name=f"r_{name.lower()}")
-            for name, (_, bits, signed) in isa.REGS[engine].items()}
+        self.r         = {}
+        for name, (_, bits, signed) in isa.REGS[engine].items():
+            self.r[name] = Signal((bits, signed), name=f"r_{name.lower()}")
         self.start     = Signal()
         self.done      = Signal()
         self.busy      = Signal()
         self.completed = Signal(isa.VALUE_BITS)
-        self.counts    = {e: Signal(isa.VALUE_BITS, name=f"count_{isa.ENGINES[e]}")
-            for e in engines}
-        self.waiting   = {e: Signal(name=f"waiting_{isa.ENGINES[e]}") for e in engines}
+        self.counts    = {}
+        self.waiting   = {}
+        for e in engines:
+            self.counts[e]  = Signal(isa.VALUE_BITS, name=f"count_{isa.ENGINES[e]}")
+            self.waiting[e] = Signal(name=f"waiting_{isa.ENGINES[e]}")
         self.idle      = Signal()
         self.taken     = Signal()
         self.illegal   = Signal()
@@ -68,6 +71,9 @@ class CommandFrontend(LiteXModule):
         self.reset     = Signal()
 
         # # #
+
+        # (Loops rather than comprehensions: Migen takes signal names from local variables, which
+        # must not be captured by an inner scope.)
 
         # Word ---------------------------------------------------------------------------------
         # The queue's memory is slow to read: a register stands between it and the decoder.
@@ -82,30 +88,30 @@ class CommandFrontend(LiteXModule):
         value    = self.word[:isa.VALUE_BITS]
 
         # Registers ----------------------------------------------------------------------------
-        bad   = Signal()
-        write = Signal()
-        cases = {"default": bad.eq(1)}
-        sets  = {}
+        bad    = Signal()
+        write  = Signal()
+        checks = {"default": bad.eq(1)}
+        sets   = {}
         for name, (number, bits, _) in isa.REGS[engine].items():
-            cases[number] = bad.eq(value[bits:] != 0 if bits < isa.VALUE_BITS else 0)
-            sets[number]  = self.r[name].eq(value[:bits])
+            checks[number] = bad.eq((value >> bits) != 0)
+            sets[number]   = self.r[name].eq(value)
         for number in isa.COMMON_REGS.values():
-            cases[number] = bad.eq(0)
-        self.comb += Case(register, cases)
+            checks[number] = bad.eq(0)
+        self.comb += Case(register, checks)
         self.sync += If(write, Case(register, sets))
 
         # Wait ---------------------------------------------------------------------------------
         # The comparison is registered: `armed` from the second clock of a word on.
+        count   = Signal(isa.VALUE_BITS)
         armed   = Signal()
         reached = Signal()
-        counts  = {isa.WAIT_LOAD + e: self.counts[e] for e in engines}
-        count   = Signal(isa.VALUE_BITS)
         held    = Signal()
-        self.comb += [
-            Case(register, {number: count.eq(c) for number, c in counts.items()}),
-            held.eq(valid & ~self.busy & ~(armed & reached)),
-        ]
-        self.comb += [self.waiting[e].eq(held & (register == isa.WAIT_LOAD + e)) for e in engines]
+        counts  = {}
+        self.comb += held.eq(valid & ~self.busy & ~(armed & reached))
+        for e, waiting in self.waiting.items():
+            counts[isa.WAIT_LOAD + e] = count.eq(self.counts[e])
+            self.comb += waiting.eq(held & (register == isa.WAIT_LOAD + e))
+        self.comb += Case(register, counts)
         self.sync += [
             armed.eq(valid & ~self.taken),
             reached.eq(count >= value),
@@ -113,18 +119,18 @@ class CommandFrontend(LiteXModule):
 
         # Execution ----------------------------------------------------------------------------
         stopped = Signal()
+        actions = {
+            isa.GO    : [self.start.eq(1), self.taken.eq(1)],
+            "default" : [
+                write.eq(~bad),
+                self.taken.eq(~bad),
+                self.illegal.eq(bad),
+            ],
+        }
+        for number in counts:
+            actions[number] = self.taken.eq(armed & reached)
         self.comb += [
-            If(valid & ~self.busy & ~stopped,
-                Case(register, {
-                    isa.GO    : [self.start.eq(1), self.taken.eq(1)],
-                    **{number: self.taken.eq(armed & reached) for number in counts},
-                    "default" : [
-                        write.eq(~bad),
-                        self.taken.eq(~bad),
-                        self.illegal.eq(bad),
-                    ],
-                })
-            ),
+            If(valid & ~self.busy & ~stopped, Case(register, actions)),
             self.idle.eq(~valid & ~self.busy),
         ]
         self.sync += [
@@ -137,8 +143,7 @@ class CommandFrontend(LiteXModule):
         ]
 
         # Reset --------------------------------------------------------------------------------
-        self.sync += If(self.reset,
-            *[signal.eq(0) for signal in
-              (*self.r.values(), valid, self.word, armed, reached, stopped, self.busy,
-               self.completed)]
-        )
+        clear = [valid, self.word, armed, reached, stopped, self.busy, self.completed]
+        clear.extend(self.r.values())
+        for signal in clear:
+            self.sync += If(self.reset, signal.eq(0))

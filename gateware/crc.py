@@ -1,8 +1,10 @@
 """CRC-32 as zlib computes it, any number of bytes folded in one clock."""
 
-from migen import *
+from functools import reduce
+from operator import xor
 
 from litex.gen import *
+from migen import *
 
 POLYNOMIAL = 0xedb88320  # Reflected: bit 0 is the highest power.
 RESIDUE    = 0xdebb20e3  # The register after data followed by its own CRC, low byte first.
@@ -42,7 +44,7 @@ class CRC32(LiteXModule):
         folded   = Signal(32)
         for i, (old, new) in enumerate(crc32_equations(data_width)):
             terms = [register[j] for j in old] + [self.data[j] for j in new]
-            self.comb += folded[i].eq(Reduce("XOR", terms))
+            self.comb += folded[i].eq(reduce(xor, terms))
         self.sync += [
             If(self.ce,   register.eq(folded)),
             If(self.init, register.eq(2**32 - 1)),

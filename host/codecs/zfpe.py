@@ -225,7 +225,6 @@ def _analyse(q, w):
     # q * 2^(30 - emax), the power built as a float32 as well (any power does for zeros).
     np.subtract(2 * 127 + TOP - 1, e, out=t)
     t <<= 23
-    np.minimum(t, 127 + TOP << 23, out=t)
     t[e == 0] = 127 << 23
     v *= t.view(np.float32).astype(np.int32)
     e += e != 0                                   # e = emax + 127, or 0.
@@ -254,7 +253,7 @@ def _synthesise(w, out):
 
 
 def _truncate(w, payload):
-    """Keep of w.v's negabinary what the payload bits hold; returns the flag array's complement."""
+    """Keep of w.v's negabinary what the payload bits hold."""
     u = w.v.view(np.uint32)
     mask = w.a.view(np.uint32)
     np.less(u, _SMALL, out=w.small)
