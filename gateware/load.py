@@ -1,0 +1,149 @@
+"""LOAD: runs of blocks from DRAM, decoded into the on-chip memories (spec/isa.py).
+
+::
+
+    registers --> WordAddresses --> (RegionReader) --> BlockDecoder --+--> ABUF, WBUF or PBUF
+             \\--> VectorAddresses ------------------------------------+
+
+The word addresses run ahead of the decoder, over the ends of runs, as far as the reader's FIFO
+lets them.
+"""
+
+from litex.gen import *
+from litex.soc.interconnect import stream
+from migen import *
+
+from ..spec import isa
+from ..spec.formats import LANES, WORD_BITS
+from .block import BlockDecoder
+from .buffers import ADDRESS_BITS, SLOT_BITS, VECTOR_BITS
+from .command import CommandFrontend
+from .dispatch import Error
+from .dma import OFFSET_BITS
+from .runs import FormatCheck, VectorAddresses, WordAddresses
+
+# LoadEngine ---------------------------------------------------------------------------------------
+
+class LoadEngine(LiteXModule):
+    """
+    Parameters
+    ----------
+    columns : int
+        Columns of the array: a WBUF word has columns/4 vectors.
+
+    Attributes
+    ----------
+    sink : Endpoint("data")
+        Command words.
+    address, words : Endpoint("address"), Endpoint("data")
+        To and from a RegionReader.
+    abuf, wbuf, pbuf : Endpoint("address", ["slot"], "data")
+        Writes into the memories.
+    starved : Signal
+        Out: the decoder wants a word and there is none.
+    error : Error
+        ILLEGAL (detail: the word), FORMAT (the register), PARAMETER (DST_MEM or LANE_BLOCKS, as a
+        program word).
+    """
+    def __init__(self, columns):
+        self.frontend = frontend = CommandFrontend(isa.LOAD)
+        self.sink     = frontend.sink
+        self.address  = stream.Endpoint([("address", OFFSET_BITS)])
+        self.words    = stream.Endpoint([("data", WORD_BITS)])
+        self.abuf     = stream.Endpoint([("address", ADDRESS_BITS), ("data", VECTOR_BITS)])
+        self.wbuf     = stream.Endpoint(
+            [("address", ADDRESS_BITS), ("slot", SLOT_BITS), ("data", VECTOR_BITS)])
+        self.pbuf     = stream.Endpoint([("address", ADDRESS_BITS), ("data", VECTOR_BITS)])
+        self.starved  = Signal()
+        self.error    = Error("load")
+
+        # # #
+
+        r = frontend.r
+        self.format   = form     = FormatCheck()
+        self.incoming = incoming = WordAddresses()
+        self.outgoing = outgoing = VectorAddresses()
+        self.decoder  = decoder  = BlockDecoder()
+
+        # Control --------------------------------------------------------------------------------
+        to_wbuf = Signal()
+        start   = Signal()
+        final   = Signal()   # The last vector of the last run is written.
+        self.comb += to_wbuf.eq(r["DST_MEM"] == isa.MEM_WBUF)
+        self.fsm = fsm = FSM(reset_state="IDLE")
+        fsm.act("IDLE",
+            If(frontend.start,
+                NextState("CHECK")
+            ),
+            If(frontend.illegal,
+                *self.error.raises("ILLEGAL", frontend.word)
+            )
+        )
+        memory, lanes = (isa.LOAD_REGS[name][0] for name in ("DST_MEM", "LANE_BLOCKS"))
+        fsm.act("CHECK",
+            If(~form.ok,
+                *self.error.raises("FORMAT", r["FORMAT"])
+            ).Elif(r["DST_MEM"] > isa.MEM_PBUF,
+                *self.error.raises("PARAMETER", isa.word(isa.LOAD, memory, 0) | r["DST_MEM"])
+            ).Elif(to_wbuf & ((r["LANE_BLOCKS"] == 0) | (r["LANE_BLOCKS"] > columns//LANES)),
+                *self.error.raises("PARAMETER", isa.word(isa.LOAD, lanes, 0) | r["LANE_BLOCKS"])
+            ).Elif((r["RUNS"] == 0) | (r["RUN_LEN"] == 0),
+                frontend.done.eq(1),
+                NextState("IDLE")
+            ).Else(
+                start.eq(1),
+                NextState("RUN")
+            )
+        )
+        fsm.act("RUN",
+            If(final,
+                frontend.done.eq(1),
+                NextState("IDLE")
+            )
+        )
+
+        # Words ----------------------------------------------------------------------------------
+        self.comb += [
+            form.code.eq(r["FORMAT"]),
+            incoming.start.eq(start),
+            incoming.addr.eq(r["ADDR"]),
+            incoming.runs.eq(r["RUNS"]),
+            incoming.stride.eq(r["RUN_STRIDE"]),
+            incoming.length.eq(r["RUN_LEN"]),
+            incoming.bits.eq(form.bits),
+            incoming.source.connect(self.address),
+            self.words.connect(decoder.sink),
+            self.starved.eq(fsm.ongoing("RUN") & decoder.sink.ready & ~decoder.sink.valid),
+        ]
+
+        # Vectors --------------------------------------------------------------------------------
+        self.comb += [
+            decoder.kind.eq(form.kind),
+            decoder.bits.eq(form.bits),
+            decoder.length.eq(r["RUN_LEN"]),
+            outgoing.start.eq(start),
+            outgoing.base.eq(r["DST"]),
+            outgoing.runs.eq(r["RUNS"]),
+            outgoing.stride.eq(r["DST_STRIDE"]),
+            outgoing.length.eq(r["RUN_LEN"]),
+            outgoing.slots.eq(Mux(to_wbuf, r["LANE_BLOCKS"], 1)),
+        ]
+        destinations = {isa.MEM_ABUF: self.abuf, isa.MEM_WBUF: self.wbuf, isa.MEM_PBUF: self.pbuf}
+        taken   = Signal()
+        routes  = {}
+        for number, memory in destinations.items():
+            routes[number] = [
+                memory.valid.eq(decoder.source.valid & outgoing.source.valid),
+                taken.eq(memory.valid & memory.ready),
+            ]
+            self.comb += [
+                memory.address.eq(outgoing.source.address),
+                memory.data.eq(decoder.source.data),
+            ]
+        self.comb += [
+            Case(r["DST_MEM"], routes),
+            self.wbuf.slot.eq(outgoing.source.slot),
+            decoder.source.ready.eq(taken),
+            outgoing.source.ready.eq(taken),
+            final.eq(taken & outgoing.source.final),
+        ]

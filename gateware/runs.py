@@ -1,0 +1,195 @@
+"""Runs: the addresses a LOAD or STORE walks, in DRAM and on chip (spec/isa.py)."""
+
+from litex.gen import *
+from litex.soc.interconnect import stream
+from migen import *
+
+from ..spec import formats, isa
+from .buffers import ADDRESS_BITS, SLOT_BITS
+from .dma import OFFSET_BITS
+
+# FormatCheck --------------------------------------------------------------------------------------
+
+class FormatCheck(LiteXModule):
+    """Splits a FORMAT register.
+
+    Attributes
+    ----------
+    code : Signal(13)
+        In: value of the register.
+    kind, bits : Signal(4), Signal(5)
+        Out: kind of block, bits a value.
+    ok : Signal
+        Out: there is such a format.
+    """
+    def __init__(self):
+        self.code = Signal(13)
+        self.kind = Signal(4)
+        self.bits = Signal(5)
+        self.ok   = Signal()
+
+        # # #
+
+        zfpe = (self.bits >= formats.ZFPE_MIN_BITS) & (self.bits <= formats.ZFPE_MAX_BITS)
+        self.comb += [
+            self.kind.eq(self.code[:4]),
+            self.bits.eq(self.code[8:]),
+            If(self.code[4:8] == 0,
+                Case(self.kind, {
+                    formats.RAW8  : self.ok.eq(self.bits == 8),
+                    formats.RAW8U : self.ok.eq(self.bits == 8),
+                    formats.RAW16 : self.ok.eq(self.bits == 16),
+                    formats.ZFPE  : self.ok.eq(zfpe),
+                })
+            )
+        ]
+
+# WordAddresses ------------------------------------------------------------------------------------
+
+class WordAddresses(LiteXModule):
+    """DRAM word offsets of all words of all runs, one a clock.
+
+    Attributes
+    ----------
+    start : Signal
+        In: pulse; the parameters must stay as they are until the last offset is taken.
+    addr, runs, stride, length, bits : Signal
+        In: first word, runs, words from a run to the next, blocks a run, bits a value. Neither
+        ``runs`` nor ``length`` may be 0.
+    source : Endpoint("address")
+        ``last``: last word of a run.
+    busy : Signal
+        Out: not all offsets have been taken.
+    """
+    def __init__(self):
+        regs = isa.LOAD_REGS
+        self.start  = Signal()
+        self.addr   = Signal(regs["ADDR"][1])
+        self.runs   = Signal(regs["RUNS"][1])
+        self.stride = Signal(regs["RUN_STRIDE"][1])
+        self.length = Signal(regs["RUN_LEN"][1])
+        self.bits   = Signal(5)
+        self.source = source = stream.Endpoint([("address", OFFSET_BITS)])
+        self.busy   = Signal()
+
+        # # #
+
+        # Words of a run: ceil(length * 4*bits / 32), by shift and add over the bits of `bits`.
+        width = len(self.length) + len(self.bits)
+        total = Signal(width)
+        shift = Signal(width)
+        rest  = Signal(len(self.bits))
+        words = Signal(width - 3)
+        self.comb += words.eq(total >> 3)
+
+        run  = Signal(OFFSET_BITS)   # First word of the next run.
+        runs = Signal(len(self.runs))
+        left = Signal(len(words))
+        self.comb += source.last.eq(left == 0)
+        self.fsm = fsm = FSM(reset_state="IDLE")
+        fsm.act("IDLE",
+            If(self.start,
+                NextValue(total, 7),
+                NextValue(shift, self.length),
+                NextValue(rest, self.bits),
+                NextValue(run, self.addr),
+                NextValue(runs, self.runs),
+                NextState("MULTIPLY"),
+            )
+        )
+        fsm.act("MULTIPLY",
+            NextValue(shift, shift << 1),
+            NextValue(rest, rest >> 1),
+            If(rest[0],
+                NextValue(total, total + shift)
+            ),
+            If(rest == 0,
+                NextState("FIRST")
+            )
+        )
+        fsm.act("FIRST",
+            NextValue(source.address, run),
+            NextValue(run, run + self.stride),
+            NextValue(left, words - 1),
+            NextValue(runs, runs - 1),
+            NextState("RUN"),
+        )
+        fsm.act("RUN",
+            source.valid.eq(1),
+            If(source.ready,
+                NextValue(source.address, source.address + 1),
+                NextValue(left, left - 1),
+                If(source.last,
+                    NextValue(source.address, run),
+                    NextValue(run, run + self.stride),
+                    NextValue(left, words - 1),
+                    NextValue(runs, runs - 1),
+                    If(runs == 0,
+                        NextState("IDLE")
+                    )
+                )
+            )
+        )
+        self.comb += self.busy.eq(self.start | ~fsm.ongoing("IDLE"))
+
+# VectorAddresses ----------------------------------------------------------------------------------
+
+class VectorAddresses(LiteXModule):
+    """On-chip addresses of all vectors of all runs, one a clock.
+
+    Attributes
+    ----------
+    start : Signal
+        In: pulse; the parameters must stay as they are until the last address is taken.
+    base, runs, stride, length, slots : Signal
+        In: first address, runs, addresses from a run to the next, vectors a run, vectors an
+        address (LANE_BLOCKS). Neither ``runs``, ``length`` nor ``slots`` may be 0.
+    source : Endpoint("address", "slot", "final")
+        ``last``: last vector of a run; ``final``: of all runs. Addresses count modulo 2^16.
+    """
+    def __init__(self):
+        regs = isa.LOAD_REGS
+        self.start  = Signal()
+        self.base   = Signal(ADDRESS_BITS)
+        self.runs   = Signal(regs["RUNS"][1])
+        self.stride = Signal(ADDRESS_BITS)
+        self.length = Signal(regs["RUN_LEN"][1])
+        self.slots  = Signal(regs["LANE_BLOCKS"][1])
+        self.source = source = stream.Endpoint(
+            [("address", ADDRESS_BITS), ("slot", SLOT_BITS), ("final", 1)])
+
+        # # #
+
+        run  = Signal(ADDRESS_BITS)   # First address of the next run.
+        runs = Signal(len(self.runs))
+        left = Signal(len(self.length))
+        self.comb += [
+            source.last.eq(left == 0),
+            source.final.eq(source.last & (runs == 0)),
+        ]
+        self.sync += [
+            If(source.valid & source.ready,
+                left.eq(left - 1),
+                source.slot.eq(source.slot + 1),
+                If(source.slot == self.slots - 1,
+                    source.slot.eq(0),
+                    source.address.eq(source.address + 1),
+                ),
+                If(source.last,
+                    left.eq(self.length - 1),
+                    runs.eq(runs - 1),
+                    run.eq(run + self.stride),
+                    source.slot.eq(0),
+                    source.address.eq(run),
+                ),
+                If(source.final, source.valid.eq(0)),
+            ),
+            If(self.start,
+                source.valid.eq(1),
+                source.slot.eq(0),
+                source.address.eq(self.base),
+                run.eq(self.base + self.stride),
+                runs.eq(self.runs - 1),
+                left.eq(self.length - 1),
+            ),
+        ]
