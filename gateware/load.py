@@ -39,6 +39,8 @@ class LoadEngine(LiteXModule):
         To and from a RegionReader.
     abuf, wbuf, pbuf : Endpoint("address", ["slot"], "data")
         Writes into the memories.
+    reading : Signal
+        In: the reader has accesses in flight.
     starved : Signal
         Out: the decoder wants a word and there is none.
     error : Error
@@ -54,6 +56,7 @@ class LoadEngine(LiteXModule):
         self.wbuf     = stream.Endpoint(
             [("address", ADDRESS_BITS), ("slot", SLOT_BITS), ("data", VECTOR_BITS)])
         self.pbuf     = stream.Endpoint([("address", ADDRESS_BITS), ("data", VECTOR_BITS)])
+        self.reading  = Signal()
         self.starved  = Signal()
         self.error    = Error("load")
 
@@ -113,14 +116,16 @@ class LoadEngine(LiteXModule):
             incoming.bits.eq(form.bits),
             incoming.source.connect(self.address),
             self.words.connect(decoder.sink),
-            self.starved.eq(fsm.ongoing("RUN") & decoder.sink.ready & ~decoder.sink.valid),
+            self.starved.eq(fsm.ongoing("RUN") & decoder.sink.ready & ~decoder.sink.valid &
+                (incoming.busy | self.reading)),
         ]
 
         # Vectors --------------------------------------------------------------------------------
         self.comb += [
-            decoder.kind.eq(form.kind),
-            decoder.bits.eq(form.bits),
-            decoder.length.eq(r["RUN_LEN"]),
+            # The format may have changed since the last GO, and there was none before the first.
+            decoder.clear.eq(start),
+            decoder.format.eq(r["FORMAT"]),
+            decoder.run_len.eq(r["RUN_LEN"]),
             outgoing.start.eq(start),
             outgoing.base.eq(r["DST"]),
             outgoing.runs.eq(r["RUNS"]),
@@ -129,19 +134,19 @@ class LoadEngine(LiteXModule):
             outgoing.slots.eq(Mux(to_wbuf, r["LANE_BLOCKS"], 1)),
         ]
         destinations = {isa.MEM_ABUF: self.abuf, isa.MEM_WBUF: self.wbuf, isa.MEM_PBUF: self.pbuf}
-        taken   = Signal()
-        routes  = {}
+        both, taken, ready = Signal(), Signal(), []
         for number, memory in destinations.items():
-            routes[number] = [
-                memory.valid.eq(decoder.source.valid & outgoing.source.valid),
-                taken.eq(memory.valid & memory.ready),
-            ]
+            accepted = Signal()
             self.comb += [
+                memory.valid.eq(both & (r["DST_MEM"] == number)),
                 memory.address.eq(outgoing.source.address),
                 memory.data.eq(decoder.source.data),
+                accepted.eq(memory.ready & (r["DST_MEM"] == number)),
             ]
+            ready.append(accepted)
         self.comb += [
-            Case(r["DST_MEM"], routes),
+            both.eq(decoder.source.valid & outgoing.source.valid),
+            taken.eq(both & Reduce("OR", ready)),
             self.wbuf.slot.eq(outgoing.source.slot),
             decoder.source.ready.eq(taken),
             outgoing.source.ready.eq(taken),

@@ -47,8 +47,10 @@ class WideMultiplier(LiteXModule):
         split = ACC_BITS - DSP_BITS                       # Bits below the signed part.
         parts = [(0, split)] if dsps == 1 else [(0, split - 17), (split - 17, 17)]
 
+        # Migen takes a slice of a signed signal for signed: parts are cut from unsigned copies.
+        bits_of_acc = Signal(ACC_BITS)
         self.top = top = Multiplier(DSP_BITS, PARAM_M_BITS + 1, primitive)
-        self.comb += [top.a.eq(self.acc[split:]), top.b.eq(self.m)]
+        self.comb += [bits_of_acc.eq(self.acc), top.a.eq(bits_of_acc[split:]), top.b.eq(self.m)]
         products = []
         for position, bits in parts:
             if position:
@@ -57,15 +59,17 @@ class WideMultiplier(LiteXModule):
                 multiplier = FabricMultiplier(bits, PARAM_M_BITS)
             self.submodules += multiplier
             self.comb += [
-                multiplier.a.eq(self.acc[position:position + bits]),
+                multiplier.a.eq(bits_of_acc[position:position + bits]),
                 multiplier.b.eq(self.m),
             ]
-            products.append((multiplier, position, bits + PARAM_M_BITS))
+            product = Signal(bits + PARAM_M_BITS)
+            self.comb += product.eq(multiplier.p)
+            products.append((multiplier, product, position))
 
         latency = max(m.latency for m, _, _ in products)
         total   = 0
-        for multiplier, position, bits in products:
-            delay = Delay(multiplier.p[:bits], latency - multiplier.latency)
+        for multiplier, product, position in products:
+            delay = Delay(product, latency - multiplier.latency)
             self.submodules += delay
             total = total + (delay.output << position)
         low_sum = Signal(split + PARAM_M_BITS, reset_less=True)

@@ -17,14 +17,13 @@ class FormatCheck(LiteXModule):
     ----------
     code : Signal(13)
         In: value of the register.
-    kind, bits : Signal(4), Signal(5)
-        Out: kind of block, bits a value.
+    bits : Signal(5)
+        Out: bits a value.
     ok : Signal
         Out: there is such a format.
     """
     def __init__(self):
         self.code = Signal(13)
-        self.kind = Signal(4)
         self.bits = Signal(5)
         self.ok   = Signal()
 
@@ -32,10 +31,9 @@ class FormatCheck(LiteXModule):
 
         zfpe = (self.bits >= formats.ZFPE_MIN_BITS) & (self.bits <= formats.ZFPE_MAX_BITS)
         self.comb += [
-            self.kind.eq(self.code[:4]),
             self.bits.eq(self.code[8:]),
             If(self.code[4:8] == 0,
-                Case(self.kind, {
+                Case(self.code[:4], {
                     formats.RAW8  : self.ok.eq(self.bits == 8),
                     formats.RAW8U : self.ok.eq(self.bits == 8),
                     formats.RAW16 : self.ok.eq(self.bits == 16),

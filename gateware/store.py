@@ -153,8 +153,8 @@ class StoreEngine(LiteXModule):
             incoming.length.eq(r["RUN_LEN"]),
             incoming.slots.eq(1),
             incoming.source.connect(reader.sink, omit={"slot", "final"}),
-            encoder.kind.eq(form.kind),
-            encoder.bits.eq(form.bits),
+            encoder.clear.eq(start),
+            encoder.format.eq(r["FORMAT"]),
             reader.source.connect(encoder.sink),
         ]
 

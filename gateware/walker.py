@@ -268,13 +268,23 @@ class GroupWalker(LiteXModule):
             ready.eq(source_do & results_do),
             advance.eq(active & ~settle & ready),
         ]
-        # The window begins at most 2 vectors left of the tensor.
-        inside = [~vector[-1], ~vector[-1] | vector[0], 1, 1]
+        # Migen takes a slice of a signed signal for signed: the bits are looked at unsigned.
+        in_bits, x_bits, vector_bits = Signal(16), Signal(14), Signal(13)
+        mask   = Signal(MASK_BITS)
         beyond = Signal()   # 16 pixels or more are left.
-        self.comb += beyond.eq(in_left[4:-1] != 0)
-        mask = Cat(*(inside[p//LANES] & ~in_left[-1] & (beyond | (in_left[:4] > p))
-            for p in range(MASK_BITS)))
-        short = ~x_left[-1] & (x_left[2:] == 0) & (x_left[:2] != 0)
+        short  = Signal()
+        self.comb += [
+            in_bits.eq(in_left),
+            x_bits.eq(x_left),
+            vector_bits.eq(vector),
+            beyond.eq(in_bits[4:15] != 0),
+            short.eq(~x_bits[13] & (x_bits[2:13] == 0) & (x_bits[:2] != 0)),
+        ]
+        # The window begins at most 2 vectors left of the tensor.
+        inside = {0: ~vector_bits[12], 1: ~vector_bits[12] | vector_bits[0]}
+        for p in range(MASK_BITS):
+            self.comb += mask[p].eq(
+                ~in_bits[15] & (beyond | (in_bits[:4] > p)) & inside.get(p//LANES, Constant(1)))
         self.sync += [
             If(source.ready,  source.valid.eq(0)),
             If(results.ready, results.valid.eq(0)),
@@ -289,7 +299,7 @@ class GroupWalker(LiteXModule):
                 results.address.eq(out_x),
                 results.record.eq(param),
                 results.n.eq(tile.n),
-                results.tail.eq(Mux(short, x_left[:2] - 1, LANES - 1)),
+                results.tail.eq(Mux(short, x_bits[:2] - 1, LANES - 1)),
                 results.final.eq(xs.last & ys.last & tile.last),
             ),
         ]
@@ -393,8 +403,17 @@ class WindowWalker(LiteXModule):
         ]
 
         # 2. Window ----------------------------------------------------------------------------
-        lane_mask = Cat(*(~left[-1] & ((left[2:-1] != 0) | (left[:2] > i)) for i in range(LANES)))
-        inside    = ~row[-1] & (row < r["IN_ROWS"])
+        left_bits, row_bits = Signal(15), Signal(16)
+        lane_mask = Signal(LANES)
+        inside    = Signal()
+        self.comb += [
+            left_bits.eq(left),
+            row_bits.eq(row),
+            inside.eq(~row_bits[15] & (row_bits < r["IN_ROWS"])),
+        ]
+        for i in range(LANES):
+            self.comb += lane_mask[i].eq(
+                ~left_bits[14] & ((left_bits[2:14] != 0) | (left_bits[:2] > i)))
         self.comb += advance.eq(active & (source.ready | ~source.valid))
         self.sync += [
             If(source.ready, source.valid.eq(0)),

@@ -71,7 +71,7 @@ class WireReceiver(LiteXModule):
 
         # # #
 
-        # Memory: read pointer <= committed <= write pointer, all modulo 2*depth. --------------------
+        # Memory: read pointer <= committed <= write pointer, all modulo 2*depth. ------------------
         write     = Signal(log2_int(depth) + 1)
         committed = Signal.like(write)
         read      = Signal.like(write)
@@ -88,7 +88,7 @@ class WireReceiver(LiteXModule):
         read_port  = memory.get_port()
         self.specials += memory, write_port, read_port
 
-        # Last four bytes, the newest on top: a SYNC, or a word of the frame. ------------------------
+        # Last four bytes, the newest on top: a SYNC, or a word of the frame. ----------------------
         recent = Signal(24)
         word   = Signal(32)
         taken  = Signal()
@@ -98,7 +98,7 @@ class WireReceiver(LiteXModule):
         ]
         self.sync += If(taken, recent.eq(word[8:]))
 
-        # Deframer. ----------------------------------------------------------------------------------
+        # Deframer. --------------------------------------------------------------------------------
         self.crc = crc = CRC32(data_width=8)
         byte     = Signal(2)     # Of the word that is coming.
         header   = Signal()      # That word is the header.
@@ -162,7 +162,7 @@ class WireReceiver(LiteXModule):
             self.errors.eq(self.errors + 1)
         )
 
-        # Reader: the memory's output is always the word at ``read``. --------------------------------
+        # Reader: the memory's output is always the word at ``read``. ------------------------------
         remaining = Signal.like(self.words)
         self.comb += [
             read_next.eq(read),
@@ -227,7 +227,7 @@ class WireTransmitter(LiteXModule):
             If(fifo.level < depth, self.room.eq(depth - fifo.level)),
         ]
 
-        # Framer: SYNC, header, payload, CRC are all words, sent from a shift register. --------------
+        # Framer: SYNC, header, payload, CRC are all words, sent from a shift register. ------------
         self.crc = crc = CRC32(data_width=8)
         shift = Signal(32)
         byte  = Signal(2)

@@ -1,6 +1,6 @@
 """ZFPe of four int16, one block a clock, bits per value at run time: the storage format ``zfpeN``.
 
-Decoder, 11 stages::
+Decoder, 10 stages::
 
     block -> fields (bits) -> u -> i -> inverse lift x 4 -> shift x 2 -> + 1/2 -> saturate
 
@@ -70,8 +70,9 @@ class ZFPeDecoder16(Pipeline):
         def fields(payload):
             parts = [data[:ZFPE_EXPONENT_BITS]]
             for flag, first in _split(payload):
-                parts += [C(0, PAYLOAD - payload), data[first:first + payload], data[flag]]
-            return Cat(*(part for part in parts if len(part)))
+                zeros  = [C(0, PAYLOAD - payload)] if payload < PAYLOAD else []
+                parts += [*zeros, data[first:first + payload], data[flag]]
+            return Cat(*parts)
         e, *lanes = self._cut(_by_bits(self.bits, fields),
             [ZFPE_EXPONENT_BITS] + LANES*[PAYLOAD + 1])
         e, lanes = self.stage(e, lanes)
@@ -90,13 +91,13 @@ class ZFPeDecoder16(Pipeline):
         beyond = e > E_MAX
         shift  = self.unsigned(E_MAX - e, 8)
         tiny   = shift[5:] != 0   # By 31 all that is left is the sign, and that rounds to 0.
-        low    = Mux(tiny, 3, shift[:2])
-        high   = Mux(tiny, 7, shift[2:5])
+        low    = self.unsigned(Mux(tiny, 3, shift[:2]), 2)
+        high   = self.unsigned(Mux(tiny, 7, shift[2:5]), 3)
         some   = [lane != 0 for lane in lanes]
         lanes, high, beyond, some = self.stage(
-            [self.signed(select(low_bits, [lane, lane >> 1, lane >> 2, lane >> 3]), len(lane))
-                for lane in lanes for low_bits in [self.unsigned(low, 2)]],
-            self.unsigned(high, 3), beyond, some)
+            [self.signed(select(low, [lane >> i for i in range(4)]), len(lane))
+                for lane in lanes],
+            high, beyond, some)
         lanes, beyond, some = self.stage(
             [self.signed(select(high, [lane >> 4*i for i in range(8)]), len(lane))
                 for lane in lanes],

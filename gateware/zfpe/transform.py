@@ -13,8 +13,8 @@ NEGABINARY = 0xaaaaaaaa
 # Lift ---------------------------------------------------------------------------------------------
 
 def forward_lift(pipe, lanes, lsb, carry):
-    """Step 3, 4 stages. ``lanes``: signed x, y, z, w with |value| < 2^30 at ``lsb``; ``carry``: what
-    to delay alongside. Returns (lanes, their lsbs, carry).
+    """Step 3, 4 stages. ``lanes``: signed x, y, z, w from bit ``lsb``, |value| < 2^30; ``carry``:
+    what to delay alongside. Returns (lanes, their lsbs, carry).
 
     As long as there is room below, halving moves lsb down instead of losing a bit. At bit 0 the
     low bit is lost, and the difference d = b - ((a + b) >> 1) is (b - a + 1) >> 1.
@@ -70,8 +70,8 @@ def inverse_lift(pipe, lanes, carry):
 # Negabinary ---------------------------------------------------------------------------------------
 
 def to_negabinary(pipe, lane, lsb):
-    """Step 4, combinational: the 32 - lsb bits of u. Below lsb the number is zero and M + 0 does not
-    carry, so that the mask keeps its absolute alignment."""
+    """Step 4, combinational: the 32 - lsb bits of u. Below lsb the number is zero and M + 0 does
+    not carry: only the mask must keep its absolute alignment."""
     mask = NEGABINARY >> lsb
     return pipe.unsigned(lane + mask, TOP_BITS - lsb) ^ mask
 

@@ -46,7 +46,7 @@ def encode_blocks(q, fmt):
         blocks = encode16(q.reshape(-1, LANES), fmt.bits).reshape(*lead, n)
         _pack(blocks, fmt.bits, out)
     elif fmt.kind == RAW16:
-        out[...] = np.ascontiguousarray(q, "<i2").view(np.uint8).reshape(*lead, -1)
+        out[...] = np.ascontiguousarray(q, "<i2").view(np.uint8).reshape(out.shape)
     else:
         low, high = fmt.range
         narrow = np.clip(q, low, high).astype(np.uint8)
@@ -105,7 +105,7 @@ def _pack(blocks, bits, out):
         pair[..., 0] = first | second << np.uint64(4 * bits)
         pair[..., 1] = second >> np.uint64(64 - 4 * bits)
         data = pair.view(np.uint8)[..., :bits]
-    data = data.reshape(*lead, -1)
+    data = data.reshape(*lead, data.shape[-2] * data.shape[-1])
     size = min(data.shape[-1], out.shape[-1])   # A missing second block may not fit.
     out[..., :size] = data[..., :size]
 

@@ -6,7 +6,7 @@ from ..golden import Golden
 
 
 class GoldenDevice:
-    """``exact_bytes=True`` packs and unpacks every block (host/golden.py). Runs take a batch too."""
+    """``exact_bytes=True`` packs and unpacks every block (host/golden.py); runs take batches."""
 
     def __init__(self, exact_bytes=True):
         self.exact_bytes = exact_bytes

@@ -1,0 +1,174 @@
+"""From a float graph and its calibration to a network of integers.
+
+Activations: one scale a tensor, zero point 0. Weights: one scale an output channel. A layer's
+accumulator has the unit ``s_x * s_w``; requantization to the output's unit ``s_y`` is the ratio
+R = s_x * s_w / s_y written as m / 2^16 / 2^s with m in 32768..65535 (spec/isa.py).
+
+Bias correction (Nagel et al., "Data-Free Quantization", 2019, section 4.2, measured on calibration
+inputs): the mean difference between float and quantized output of every channel goes into its bias,
+layer by layer with all earlier layers quantized.
+"""
+
+import math
+
+import numpy as np
+
+from ..spec import isa
+from ..spec.formats import RAW8, RAW8U, Format
+from .graph import ADD, CONV, DEPTHWISE, POOL, Layer, Network, Requant, Tensor
+from .reference import accumulate, quantize_input, requantize, store, store_weights
+
+HEADROOM = 1.25          # Of 16-bit tensors over what calibration saw.
+POOL_WEIGHT = 4096       # Keeps acc * m >> 16 well above one output step.
+MAX_SHIFT = 24           # Largest s: b (42 bits) then holds biases of 2^17 output steps.
+ADD_LIMIT = 32767
+
+
+def _format(text):
+    return text if isinstance(text, Format) else Format.parse(text)
+
+
+def _ratio(values):
+    """R (n,) float64 in (0, 1) -> m, s int64."""
+    mantissa, exponent = np.frexp(values)
+    m = np.floor(mantissa * (1 << isa.PARAM_M_BITS) + 0.5).astype(np.int64)
+    carry = m == 1 << isa.PARAM_M_BITS
+    return np.where(carry, m >> 1, m), -(exponent + carry).astype(np.int64)
+
+
+def _bias(real, scale, s):
+    """Bias in real units -> b with the rounding constant of shift s, in 42 bits."""
+    b = np.floor(np.asarray(real) / scale * np.exp2(s) + 0.5) + np.where(s > 0, np.exp2(s - 1.), 0)
+    limit = 2.0 ** (isa.PARAM_B_BITS - 1)
+    return np.clip(b, -limit, limit - 1).astype(np.int64)
+
+
+def _tensor(name, shape, low, high, fmt, lo=-math.inf, hi=math.inf):
+    """The tensor's scale from the range seen and the activation's bounds."""
+    if fmt.kind == RAW8 and low >= 0:
+        fmt = Format(RAW8U, 8)
+    large = fmt.range[1]
+    headroom = 1.0 if fmt.bits == 8 and fmt.kind in (RAW8, RAW8U) else HEADROOM
+    reach = max(min(high * headroom, hi), 0) / large, max(-max(low * headroom, lo), 0) / large
+    return Tensor(name, tuple(shape), fmt, max(*reach) or 1.0)
+
+
+def _clamp(tensor, lo, hi):
+    small, large = tensor.fmt.range
+    if tensor.fmt.kind == RAW8:
+        small = -large
+    bound = [small if math.isinf(lo) else max(small, math.floor(lo / tensor.scale + 0.5)),
+             large if math.isinf(hi) else min(large, math.floor(hi / tensor.scale + 0.5))]
+    return int(bound[0]), int(bound[1])
+
+
+def _weights(layer, x, scale_y, fmt):
+    """(int16 weights before encoding, after encoding, scale a channel) of CONV and DEPTHWISE."""
+    w = layer.weight
+    axes = tuple(range(1, w.ndim))
+    largest = fmt.range[1]
+    # A channel's scale is at least what MAX_SHIFT can requantize; so zero channels get one too.
+    floor = scale_y / x.scale * 2.0 ** -MAX_SHIFT
+    scale = np.maximum(np.abs(w).max(axis=axes) / largest, floor)
+    limit = 2.0 ** (isa.ACC_BITS - 1)
+    bound = max(abs(v) for v in x.fmt.range)
+    while True:
+        q = np.floor(w / scale.reshape(-1, *[1] * len(axes)) + 0.5)
+        q = np.clip(q, -largest, largest).astype(np.int16)
+        stored = store_weights(q, fmt)
+        over = np.abs(stored.astype(np.int64)).sum(axis=axes) * bound >= limit
+        if not over.any():
+            break
+        scale = np.where(over, 2 * scale, scale)
+    ratio = x.scale * scale / scale_y
+    if (ratio >= 1).any():
+        c = int(ratio.argmax())
+        raise ValueError(f"layer {layer.name}, channel {c}: weights of {np.abs(w[c]).max():.3g} on "
+                         f"input steps of {x.scale:.3g} exceed the output step {scale_y:.3g}: "
+                         f"use a format with more bits for the weights or the input")
+    return q, stored, scale
+
+
+def _quantize_layer(layer, graph, tensors, scale_y, fmt):
+    """(weights int16, weights as stored, real value of one acc step (cout,))."""
+    xs = [tensors[t] for t in layer.inputs]
+    if layer.op in (CONV, DEPTHWISE):
+        q, stored, scale = _weights(layer, xs[0], scale_y, fmt)
+        return q, stored, xs[0].scale * scale
+    if layer.op == ADD:
+        unit = max(max(x.scale for x in xs) / ADD_LIMIT, scale_y * 2.0 ** -MAX_SHIFT)
+        q = np.array([math.floor(x.scale / unit + 0.5) for x in xs], np.int16)
+    else:
+        _, high, wide = graph.shapes[layer.inputs[0]]
+        unit = xs[0].scale / (POOL_WEIGHT * high * wide)
+        q = np.array([POOL_WEIGHT], np.int16)
+    channels = graph.shapes[layer.output][0]
+    return q, q, np.full(channels, unit)
+
+
+def _macs(layer, graph):
+    cout, high, wide = graph.shapes[layer.output]
+    taps = {CONV: 0, DEPTHWISE: 0, ADD: 2}.get(layer.op)
+    if layer.op == POOL:
+        _, in_high, in_wide = graph.shapes[layer.inputs[0]]
+        taps = in_high * in_wide
+    elif layer.op != ADD:
+        taps = layer.weight[0].size
+    return cout * high * wide * taps
+
+
+def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrides=None,
+             bias_correction=True, progress=None):
+    """graph: importer.FloatGraph; calibration: calibrate.Calibration; weights, activations:
+    storage formats; overrides: layer name (its weights) or tensor name -> format. The network's
+    output is stored as raw16 unless overridden. progress("quantize", done, total).
+
+    Returns a graph.Network. ValueError: an unknown format or name, a layer that cannot be
+    requantized.
+    """
+    overrides = {k: _format(v) for k, v in (overrides or {}).items()}
+    weight_format, activation_format = _format(weights), _format(activations)
+    if weight_format.kind == RAW8U:
+        raise ValueError("weights: format raw8u is for tensors that are never negative")
+    names = {layer.name for layer in graph.layers} | set(graph.shapes)
+    for name in set(overrides) - names:
+        raise ValueError(f"overrides: no layer or tensor {name!r} in {graph.name}")
+
+    def tensor(name, lo=-math.inf, hi=math.inf):
+        default = Format.parse("raw16") if name == graph.output else activation_format
+        return _tensor(name, graph.shapes[name], calibration.low[name], calibration.high[name],
+                       overrides.get(name, default), lo, hi)
+
+    tensors = {graph.input: tensor(graph.input)}
+    network = Network(graph.name, tensors, [], graph.input, graph.output)
+    live, last = {}, {t: i for i, l in enumerate(graph.layers) for t in l.inputs}
+    if bias_correction:
+        q = quantize_input(network, calibration.images)
+        live[graph.input] = store(q, tensors[graph.input].fmt)
+    for index, layer in enumerate(graph.layers):
+        y = tensors[layer.output] = tensor(layer.output, layer.lo, layer.hi)
+        fmt = overrides.get(layer.name, weight_format)
+        q, stored, step = _quantize_layer(layer, graph, tensors, y.scale, fmt)
+        m, s = _ratio(step / y.scale)
+        real = np.zeros(len(step)) if layer.bias is None else layer.bias
+        acc = None
+        if bias_correction:
+            acc = accumulate(layer, [live[t] for t in layer.inputs], stored)
+            if layer.op in (CONV, DEPTHWISE):
+                mean = acc.double().mean((0, 2, 3)).numpy() * step
+                real = calibration.means[layer.name] - mean
+        requant = Requant(m, s, _bias(real, y.scale, s), *_clamp(y, layer.lo, layer.hi))
+        if bias_correction:
+            live[layer.output] = store(requantize(acc, requant), y.fmt)
+            for name in layer.inputs:
+                if last[name] == index:
+                    live.pop(name, None)
+        network.layers.append(Layer(
+            layer.name, layer.op, list(layer.inputs), layer.output, q, requant,
+            fmt if layer.op in (CONV, DEPTHWISE) else Format.parse("raw16"), layer.stride,
+            layer.padding, " + ".join(layer.source), _macs(layer, graph)))
+        if progress:
+            progress("quantize", index + 1, len(graph.layers))
+    network.meta["calibration"] = {"images": len(calibration.images),
+                                   "bias_correction": bias_correction}
+    return network

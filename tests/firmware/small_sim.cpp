@@ -1,0 +1,61 @@
+// small_soc under Verilator: its line is a TCP port. Ends when the client leaves.
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "Vsmall_soc.h"
+#include "verilated.h"
+
+int main()
+{
+	int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	sockaddr_in address = {};
+	socklen_t size = sizeof(address);
+	address.sin_family = AF_INET;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (bind(listener, (sockaddr *)&address, size) || listen(listener, 1))
+		return 1;
+	getsockname(listener, (sockaddr *)&address, &size);
+	printf("litepress_sim: listening on %d\n", ntohs(address.sin_port));
+	fflush(stdout);
+	int line = accept(listener, nullptr, nullptr);
+	setsockopt(line, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+
+	Vsmall_soc top;
+	unsigned char in[4096], out[4096];
+	ssize_t have = 0, at = 0, filled = 0;
+	top.sys_rst = 1;
+	top.line_tx_ready = 1;
+	for (unsigned long clock = 0;; clock++) {
+		if (clock == 10)
+			top.sys_rst = 0;
+		if (clock % 256 == 0) {
+			if (at == have) {
+				have = recv(line, in, sizeof(in), MSG_DONTWAIT);
+				at = 0;
+				if (have == 0)
+					return 0;
+				if (have < 0)
+					have = 0;
+			}
+			if (filled && send(line, out, filled, MSG_NOSIGNAL) != filled)
+				return 0;
+			filled = 0;
+		}
+		top.line_rx_valid = at < have;
+		top.line_rx_data = at < have ? in[at] : 0;
+		top.sys_clk = 0;
+		top.eval();
+		bool taken = top.line_rx_valid && top.line_rx_ready;
+		if (top.line_tx_valid)
+			out[filled++] = top.line_tx_data;
+		top.sys_clk = 1;
+		top.eval();
+		at += taken;
+	}
+}

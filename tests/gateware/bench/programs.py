@@ -1,0 +1,107 @@
+"""Programs for the test bench: an assembler, and a machine that executes them in program order."""
+
+import numpy as np
+from litepress.host.codecs.block import decode_blocks, encode_blocks
+from litepress.host.golden_compute import compute
+from litepress.spec import isa
+from litepress.spec.formats import LANES, Format
+
+
+class Program:
+    """Collects words; ``p.load(ADDR=..., RUNS=...)`` sets registers and ends in a GO, after the
+    waits given as ``after={engine: count}``."""
+
+    def __init__(self):
+        self.words = []
+        self.gos = {isa.LOAD: 0, isa.COMPUTE: 0, isa.STORE: 0}
+
+    def go(self, engine, after=None, **registers):
+        for name, value in registers.items():
+            self.words.append(isa.word(engine, isa.REGS[engine][name][0], value))
+        for other, count in (after or {}).items():
+            self.words.append(isa.word(engine, isa.WAIT_LOAD + other, count))
+        self.words.append(isa.word(engine, isa.GO, 0))
+        self.gos[engine] += 1
+        return self
+
+    def load(self, after=None, **registers):
+        return self.go(isa.LOAD, after, **registers)
+
+    def compute(self, after=None, **registers):
+        return self.go(isa.COMPUTE, after, **registers)
+
+    def store(self, after=None, **registers):
+        return self.go(isa.STORE, after, **registers)
+
+    def mark(self, slot):
+        self.words.append(isa.word(isa.CTRL, isa.MARK, slot))
+        return self
+
+    def end(self):
+        self.words.append(isa.word(isa.CTRL, isa.END, 0))
+        return self
+
+    def all_done(self):
+        """Waits for everything before."""
+        return dict(self.gos)
+
+    def bytes(self):
+        return np.array(self.words, "<u4").tobytes()
+
+
+class Machine:
+    """Executes a sound program, one word after another, on the bytes of a region."""
+
+    def __init__(self, arch, region):
+        self.region = np.frombuffer(region, np.uint8).copy()
+        self.abuf = np.zeros((arch.abuf_depth, LANES), np.int16)
+        self.wbuf = np.zeros((arch.wbuf_depth, arch.columns), np.int16)
+        self.pbuf = np.zeros((arch.pbuf_depth, LANES), np.int16)
+        self.columns = arch.columns
+
+    def run(self, words):
+        registers = {e: {n: 0 for n in isa.REGS[e]} for e in (isa.LOAD, isa.COMPUTE, isa.STORE)}
+        names = {e: {n: name for name, (n, _, _) in isa.REGS[e].items()} for e in registers}
+        for word in words:
+            engine, number, value = isa.split(int(word))
+            if engine == isa.CTRL:
+                if number == isa.END:
+                    return self.region.tobytes()
+            elif number == isa.GO:
+                r = registers[engine]
+                if engine == isa.COMPUTE:
+                    compute(self.abuf, self.wbuf, self.pbuf, r, self.columns)
+                else:
+                    (self._load if engine == isa.LOAD else self._store)(r)
+            elif number > isa.WAIT_STORE:
+                registers[engine][names[engine][number]] = value
+        raise ValueError("no END")
+
+    def _runs(self, r, base, stride):
+        """(bytes of the region, on-chip addresses) of every run."""
+        size = 4*Format.from_code(r["FORMAT"]).run_words(r["RUN_LEN"])
+        for run in range(r["RUNS"]):
+            start = 4*(r["ADDR"] + run*r["RUN_STRIDE"])
+            assert start + size <= len(self.region), "the program leaves the region"
+            yield slice(start, start + size), r[base] + run*r[stride]
+
+    def _load(self, r):
+        fmt = Format.from_code(r["FORMAT"])
+        i = np.arange(r["RUN_LEN"])
+        for where, dst in self._runs(r, "DST", "DST_STRIDE"):
+            vectors = decode_blocks(self.region[where], fmt, r["RUN_LEN"])
+            if r["DST_MEM"] == isa.MEM_WBUF:
+                word, slot = np.divmod(i, r["LANE_BLOCKS"])
+                view = self.wbuf.reshape(len(self.wbuf), -1, LANES)
+                for w, s, v in zip(dst + word, slot, vectors, strict=True):
+                    view[w % len(view), s] = v
+            else:
+                memory = self.abuf if r["DST_MEM"] == isa.MEM_ABUF else self.pbuf
+                for a, v in zip(dst + i, vectors, strict=True):
+                    memory[a % len(memory)] = v
+
+    def _store(self, r):
+        fmt = Format.from_code(r["FORMAT"])
+        for where, src in self._runs(r, "SRC", "SRC_STRIDE"):
+            at = (src + np.arange(r["RUN_LEN"])) % len(self.abuf)
+            self.region[where] = encode_blocks(self.abuf[at], fmt)

@@ -1,0 +1,327 @@
+"""The whole accelerator: layers against the reference, counters, errors, corrupt programs."""
+
+import random
+
+import numpy as np
+import pytest
+from bench.programs import Machine, Program
+from litedram.common import LiteDRAMNativePort
+from litepress.gateware.accelerator import Accelerator
+from litepress.spec import isa
+from litepress.spec.arch import ARCHS, Arch
+from litepress.spec.formats import Format
+
+from bench import GO_LIMIT, WATCHDOG, Bench, Run
+
+ARCH = Arch(columns=8, abuf_depth=1024, wbuf_depth=256, pbuf_depth=64)
+RAW8, RAW16, ZFPE8 = (Format.parse(name) for name in ("raw8", "raw16", "zfpe8"))
+
+REGION, PROGRAM = 0x8000, 0x7000   # Words.
+WEIGHTS, PARAMS, OUT = 0x1000, 0x2000, 0x3000
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return Bench(ARCH)
+
+
+def place(dram, words, offset=PROGRAM):
+    dram = bytearray(dram)
+    code = np.array(words, "<u4").tobytes()
+    dram[4*offset:4*offset + len(code)] = code
+    return bytes(dram)
+
+
+def region_of(seed):
+    """Activations, weights and parameters at random, small enough to give lively outputs."""
+    rng    = np.random.default_rng(seed)
+    region = np.zeros(REGION, "<u4")
+    values = region.view("<i2")
+    values[:2*WEIGHTS] = rng.integers(-300, 300, 2*WEIGHTS)
+    values[2*WEIGHTS:2*PARAMS] = rng.integers(-100, 100, 2*(PARAMS - WEIGHTS))
+    records = region.view("<u8")[PARAMS//2:PARAMS//2 + 64]
+    for i in range(64):
+        m, s = int(rng.integers(1, 2**16)), int(rng.integers(1, 9))
+        b = (int(rng.integers(-2**12, 2**12)) + (1 << s >> 1)) % 2**isa.PARAM_B_BITS
+        records[i] = m | s << 16 | b << 22
+    return region.tobytes()
+
+
+# Geometry of the layers here: rows of `vecs` vectors, all channels of a row side by side.
+H, W, VECS, CIN, COUT = 5, 10, 3, 6, 12
+ROW_IN, ROW_OUT = CIN*VECS, COUT*VECS
+BASE_OUT = 512
+
+
+def load_all(p, taps, in_words=CIN):
+    p.load(ADDR=PARAMS, RUNS=1, RUN_LEN=COUT, FORMAT=RAW16.code, DST_MEM=isa.MEM_PBUF, DST=5)
+    p.load(ADDR=WEIGHTS, RUNS=2, RUN_STRIDE=1000, RUN_LEN=2*taps, FORMAT=RAW16.code,
+           DST_MEM=isa.MEM_WBUF, DST=7, DST_STRIDE=taps, LANE_BLOCKS=2)
+    p.load(ADDR=0, RUNS=H, RUN_STRIDE=2*ROW_OUT, RUN_LEN=in_words*VECS, FORMAT=RAW16.code,
+           DST_MEM=isa.MEM_ABUF, DST=0, DST_STRIDE=in_words*VECS)
+
+
+def common(**registers):
+    return {"IN_BASE": 0, "IN_ROWS": H, "IN_W": W, "OUT_ROWS": H, "OUT_VECS": VECS, "COUT": COUT,
+            "OUT_BASE": BASE_OUT, "OUT_ROW": ROW_OUT, "OUT_CH": VECS, "OUT_W": W, "STRIDE": 1,
+            "W_BASE": 7, "P_BASE": 5, "W_STEP": 1, "CLAMP_LO": -2000, "CLAMP_HI": 2500,
+            "KH": 1, "KW": 1} | registers
+
+
+def layer(kind):
+    """A program with one layer of that kind."""
+    p = Program()
+    if kind == "conv1x1":
+        load_all(p, CIN)
+        p.compute(**common(CIN=CIN, IN_ROW=ROW_IN, IN_CH=VECS, KY_STEP=ROW_IN, W_TILE=CIN),
+                  after=p.all_done())
+    elif kind == "conv3x3":
+        load_all(p, 9*CIN)
+        p.compute(**common(CIN=CIN, IN_ROW=ROW_IN, IN_CH=VECS, KY_STEP=ROW_IN, W_TILE=9*CIN, KH=3,
+                           KW=3, ROW_OFF=-1, PAD_X=1), after=p.all_done())
+    elif kind == "conv3x3s2":
+        load_all(p, 9*CIN)
+        p.compute(**common(CIN=CIN, IN_ROW=ROW_IN, IN_CH=VECS, KY_STEP=ROW_IN, W_TILE=9*CIN, KH=3,
+                           KW=3, ROW_OFF=-1, PAD_X=1, STRIDE=2, OUT_ROWS=3, OUT_VECS=2, OUT_W=5),
+                  after=p.all_done())
+    elif kind == "depthwise":
+        load_all(p, 9, COUT)
+        p.compute(**common(CIN=1, IN_ROW=ROW_OUT, IN_GROUP=VECS, KY_STEP=ROW_OUT, W_TILE=9, KH=3,
+                           KW=3, ROW_OFF=-1, PAD_X=1, FLAGS=isa.FLAG_DEPTHWISE),
+                  after=p.all_done())
+    elif kind == "add":
+        load_all(p, 2, COUT)
+        p.compute(**common(CIN=1, IN_ROW=ROW_OUT, IN_GROUP=VECS, KY_STEP=ROW_OUT, KH=2, W_TILE=0,
+                           IN_ROWS=isa.ROWS_ANY, OUT_ROWS=H - 1, FLAGS=isa.FLAG_DEPTHWISE),
+                  after=p.all_done())
+    elif kind == "pool":
+        load_all(p, 1, COUT)
+        p.compute(**common(CIN=VECS, IN_ROW=ROW_OUT, IN_CH=1, IN_GROUP=VECS, KY_STEP=ROW_OUT, KH=H,
+                           W_STEP=0, OUT_ROWS=1, OUT_VECS=1, OUT_W=1,
+                           FLAGS=isa.FLAG_DEPTHWISE | isa.FLAG_POOL), after=p.all_done())
+    p.store(ADDR=OUT, RUNS=H, RUN_STRIDE=2*ROW_OUT, RUN_LEN=ROW_OUT, FORMAT=RAW16.code,
+            SRC=BASE_OUT, SRC_STRIDE=ROW_OUT, after=p.all_done())
+    p.store(ADDR=OUT + 0x1000, FORMAT=ZFPE8.code)
+    return p.mark(0).end()
+
+
+KINDS = ("conv1x1", "conv3x3", "conv3x3s2", "depthwise", "add", "pool")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layer(bench, kind):
+    p = layer(kind)
+    for seed in (0, 1, 2):
+        dram = place(region_of(seed), p.words)
+        want = Machine(ARCH, dram).run(p.words)
+        # Something was computed, and not only clamped.
+        result = np.frombuffer(want, "<i2")[2*OUT:2*OUT + 4*VECS*COUT]
+        assert len(np.unique(result)) > (20 if kind != "pool" else 5)
+        out, (status,), _ = bench.run(dram, [Run(4*PROGRAM, len(p.words), seed=seed)])
+        assert status.done, status
+        assert out == want
+
+
+def streamed(tiles=6):
+    """A 1x1 convolution over tiles, double buffered: LOAD, COMPUTE and STORE overlap."""
+    p = Program()
+    p.load(ADDR=PARAMS, RUNS=1, RUN_LEN=COUT, FORMAT=RAW16.code, DST_MEM=isa.MEM_PBUF, DST=5)
+    p.load(ADDR=WEIGHTS, RUN_LEN=4*CIN, DST_MEM=isa.MEM_WBUF, DST=7, LANE_BLOCKS=2)
+    for i in range(tiles):
+        size, out = H*ROW_IN, H*ROW_OUT   # 90 and 180 vectors.
+        p.load(ADDR=i*2*size, RUN_LEN=size, DST_MEM=isa.MEM_ABUF, DST=i % 2*size,
+               after={isa.COMPUTE: max(i - 1, 0)})
+        p.compute(**common(CIN=CIN, IN_ROW=ROW_IN, IN_CH=VECS, KY_STEP=ROW_IN, W_TILE=CIN,
+                           IN_BASE=i % 2*size, OUT_BASE=BASE_OUT + i % 2*out),
+                  after={isa.LOAD: 3 + i, isa.STORE: max(i - 1, 0)})
+        p.store(ADDR=OUT + i*2*out, RUNS=1, RUN_LEN=out, FORMAT=RAW16.code,
+                SRC=BASE_OUT + i % 2*out, after={isa.COMPUTE: i + 1})
+    return p.mark(0).end()
+
+
+def test_streamed_layer_and_counters(bench):
+    p = streamed()
+    dram = place(region_of(3), p.words)
+    want = Machine(ARCH, dram).run(p.words)
+    for seed in range(5):
+        out, (status,), (profile,) = bench.run(dram, [Run(4*PROGRAM, len(p.words), seed=seed)])
+        assert status.done and out == want
+        c = dict(zip(isa.COUNTERS, (int(x) for x in profile[0]), strict=True))
+        assert c["fetch_words"] == len(p.words) - 1
+        assert c["mac_cycles"] == 6*2*H*VECS*CIN
+        assert c["read_words"] == status.reads == 2*(12 + 4*CIN + 6*H*ROW_IN)
+        assert c["write_words"] == status.writes == 2*6*H*ROW_OUT
+        assert status.run_cycles - 40 <= c["cycles"] <= status.run_cycles
+        for name, count in c.items():
+            assert count <= c["cycles"] or name in ("fetch_words",)
+        if seed == 0:
+            # Side by side: sooner done than one after another.
+            busy = c["load_busy"] + c["store_busy"] + c["mac_cycles"]
+            assert c["cycles"] < 0.8*busy
+
+
+def test_profile_slots_add_up(bench):
+    p = Program()
+    for slot in (0, 7, 127):
+        p.load(ADDR=0, RUNS=1, RUN_LEN=100 + slot, FORMAT=RAW8.code, DST_MEM=isa.MEM_ABUF, DST=0)
+        p.mark(slot)
+    p.end()
+    _, (status,), (profile,) = bench.run(place(region_of(1), p.words),
+                                         [Run(4*PROGRAM, len(p.words), seed=4)])
+    assert status.layers_done == 3
+    slots = profile[[0, 7, 127]]
+    assert list(slots[:, isa.COUNTERS.index("read_words")]) == [100, 107, 227]
+    cycles = int(slots[:, isa.COUNTERS.index("cycles")].sum())
+    assert cycles <= status.run_cycles <= cycles + 40
+
+
+# Errors -------------------------------------------------------------------------------------------
+
+END = isa.word(isa.CTRL, isa.END, 0)
+BAD_LOAD, BAD_COMPUTE, BAD_STORE = (e << 30 | 40 << 24 for e in (isa.LOAD, isa.COMPUTE, isa.STORE))
+
+
+@pytest.mark.parametrize("words, error, detail", [
+    ([], "ILLEGAL", 0),
+    ([isa.word(isa.LOAD, 4, 5)]*5, "ILLEGAL", 0),            # No END.
+    ([BAD_LOAD, END], "ILLEGAL", BAD_LOAD),
+    ([BAD_COMPUTE, END], "ILLEGAL", BAD_COMPUTE),
+    ([BAD_STORE, END], "ILLEGAL", BAD_STORE),
+    ([3 << 30 | 2 << 24, END], "ILLEGAL", 3 << 30 | 2 << 24),
+    ([isa.word(isa.CTRL, isa.MARK, 128), END], "PARAMETER", isa.word(isa.CTRL, isa.MARK, 128)),
+    # COMPUTE: STRIDE is 0.
+    (Program().compute(CIN=1, KH=1, KW=1, OUT_ROWS=1, OUT_VECS=1, COUT=1).end().words,
+     "PARAMETER", isa.COMPUTE << 30),
+    # Each waits for what never comes: waits of LOAD, COMPUTE, STORE in hexadecimal digits 1, 2, 3.
+    ([isa.word(isa.STORE, isa.WAIT_COMPUTE, 1), END], "WATCHDOG", 0x2000),
+    ([isa.word(isa.LOAD, isa.WAIT_STORE, 1), isa.word(isa.COMPUTE, isa.WAIT_LOAD, 1), END],
+     "WATCHDOG", 0x0140),
+    # 300 words behind a wait: the queue is full, and the dispatcher held.
+    ([isa.word(isa.LOAD, isa.WAIT_STORE, 1)] + [isa.word(isa.LOAD, 4, 1)]*300 + [END],
+     "WATCHDOG", 0x0040),
+    # A GO that would take for ever: 4096 runs of 30000 words.
+    (Program().load(ADDR=0, RUNS=4095, RUN_LEN=30000, FORMAT=RAW8.code).end().words,
+     "WATCHDOG", 0x0001),
+])
+def test_error(bench, words, error, detail):
+    for seed in (0, 1):
+        _, (status,), _ = bench.run(place(bytes(4*REGION), words),
+                                    [Run(4*PROGRAM, len(words), seed=seed)])
+        assert (status.done, status.error, status.detail) == (False, error, detail)
+        assert status.clocks < GO_LIMIT + 2*WATCHDOG
+
+
+@pytest.mark.parametrize("offset, words, detail", [
+    (REGION, 1, REGION), (REGION - 3, 10, REGION), (2**30 - 1, 5, 2**30 - 1)])
+def test_program_outside_the_region(bench, offset, words, detail):
+    """Word addresses of the fetch are checked like all others."""
+    for seed in (0, 1):
+        _, (status,), _ = bench.run(bytes(4*REGION), [Run(4*offset, words, seed=seed)])
+        assert (status.done, status.error, status.detail) == (False, "FETCH_BOUNDS", detail)
+
+
+# Corrupt programs and abort -----------------------------------------------------------------------
+
+BASE, DRAM = 0x1000, 0x1000 + REGION + 0x1000   # The region lies amidst the DRAM.
+
+
+def random_words(rng):
+    kind = rng.randrange(4)
+    if kind == 0:                                  # Anything.
+        return [rng.getrandbits(32) for _ in range(rng.randrange(1, 200))]
+    if kind == 1:                                  # Registers that exist, values that fit.
+        words = []
+        for _ in range(rng.randrange(10, 200)):
+            engine = rng.choice((isa.LOAD, isa.COMPUTE, isa.STORE))
+            number, bits, _ = rng.choice(list(isa.REGS[engine].values()))
+            if rng.random() < 0.2:
+                words.append(isa.word(engine, isa.GO, 0))
+            if rng.random() < 0.03:
+                words.append(isa.word(engine, rng.randrange(1, 4), rng.randrange(6)))
+            value = rng.getrandbits(rng.randint(0, bits))
+            if engine != isa.COMPUTE and number == isa.LOAD_REGS["FORMAT"][0]:
+                value = Format.parse(rng.choice(("raw8", "raw8u", "raw16", "zfpe5"))).code
+            words.append(engine << 30 | number << 24 | value)
+        return [*words, END]
+    words = list((streamed() if kind == 2 else layer(rng.choice(KINDS))).words)
+    for _ in range(rng.randrange(1, 8)):           # A sound one with bits flipped, words lost.
+        if rng.random() < 0.7:
+            words[rng.randrange(len(words))] ^= 1 << rng.randrange(32)
+        else:
+            del words[rng.randrange(len(words))]
+    return words
+
+
+def surround(region, rng):
+    """DRAM with the region in its middle and noise around it."""
+    return rng.randbytes(4*BASE) + region + rng.randbytes(4*(DRAM - BASE - REGION))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_corrupt_program(bench, seed):
+    """Ends, leaves all outside the region alone, and the next program works as if nothing was."""
+    rng   = random.Random(seed)
+    words = random_words(rng)
+    dram  = surround(place(region_of(seed), words), rng)
+    end   = 4*(BASE + REGION)
+
+    # The corrupt one, then a sound one in a region of its own, on the same accelerator.
+    p      = streamed()
+    region = place(region_of(99), p.words)
+    want   = Machine(ARCH, region).run(p.words)
+    out, (corrupt, sound), _ = bench.run(dram + region, [
+        Run(4*PROGRAM, len(words), 4*BASE, 4*REGION, seed=seed),
+        Run(4*PROGRAM, len(p.words), len(dram), 4*REGION, seed=seed),
+    ])
+    assert corrupt.done == (corrupt.error is None)
+    assert out[:4*BASE] == dram[:4*BASE]
+    assert out[end:len(dram)] == dram[end:]
+    assert sound.done and sound.error is None
+    assert out[len(dram):] == want
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_abort(bench, seed):
+    """At any clock: the accelerator stops soon, and the next program works."""
+    p      = streamed()
+    region = place(region_of(5), p.words)
+    want   = Machine(ARCH, region).run(p.words)
+    rng    = random.Random(seed)
+    runs   = []
+    for i in range(8):
+        clock = rng.randrange(0, 60) if i % 2 else rng.randrange(3000)
+        runs.append(Run(4*PROGRAM, len(p.words), seed=seed*10 + i, abort=clock))
+    runs.append(Run(4*PROGRAM, len(p.words), seed=seed))
+    out, statuses, _ = bench.run(region, runs)
+    for run, status in zip(runs[:-1], statuses[:-1], strict=True):
+        assert status.error is None
+        if not status.done:
+            assert status.clocks <= run.abort + 300
+    assert not all(status.done for status in statuses[:-1])
+    assert statuses[-1].done
+    assert out == want
+
+
+def test_repeated_runs_take_the_same_clocks(bench):
+    """Nothing of a run is left for the next; without stalls even the clocks are equal."""
+    p = streamed()
+    run = Run(4*PROGRAM, len(p.words), seed=0)
+    _, statuses, profiles = bench.run(place(region_of(1), p.words), [run, run, run])
+    assert statuses[0] == statuses[1] == statuses[2]
+    assert (profiles[0] == profiles[2]).all()
+
+
+def test_csr_names():
+    ports = [LiteDRAMNativePort(mode, 24, 32) for mode in ("read", "read", "write")]
+    dut = Accelerator(ARCHS["tiny"], *ports)
+    dut.add_csr()
+    sizes = {csr.name: csr.size for csr in dut.get_csrs()}
+    assert sizes == {"control": 2, "program": 32, "program_words": 32, "region_base": 32,
+                     "region_words": 32, "status": 16, "detail": 32, "run_cycles": 64,
+                     "layers_done": 32, "profile_address": 11, "profile_data": 32}
+
+
+def test_port_width():
+    ports = [LiteDRAMNativePort(mode, 24, 16) for mode in ("read", "read", "write")]
+    with pytest.raises(ValueError, match="DRAM port of 16 bits: the accelerator takes 32"):
+        Accelerator(ARCHS["tiny"], *ports)

@@ -1,0 +1,232 @@
+"""The COMPUTE engine against the loop nest of spec/isa.py, bit-exact, with stalling ABUF ports."""
+
+import numpy as np
+import pytest
+from compute_sim import DONE, ERROR, RESET, Case, program, simulate
+from isa_model import compute, pack_param
+
+from litepress.spec import isa
+
+DEPTHWISE, POOL = isa.FLAG_DEPTHWISE, isa.FLAG_POOL
+OUT = 1024   # The half of ABUF that results go to.
+
+# Clocks of a GO beside its operands when nothing stalls (docs/compute.md): up to the first operand
+# and from the last operand to the last result's write, less the channels of the last group.
+FIRST_OPERAND, LAST_RESULT = 14, 22
+
+
+def memories(rng, columns, abuf=2048, wbuf=512, pbuf=256, shift=(8, 28)):
+    """Random ABUF, WBUF and PBUF; shifts so that few results are clamped."""
+    records = [pack_param(int(rng.integers(1 << 16)), int(rng.integers(*shift)),
+                          int(rng.integers(-1 << 34, 1 << 34))) for _ in range(pbuf)]
+    return (rng.integers(-32768, 32768, (abuf, 4)).astype(np.int16),
+            rng.integers(-32768, 32768, (wbuf, columns)).astype(np.int16),
+            np.array(records, np.uint64))
+
+
+def registers(**values):
+    return dict.fromkeys(isa.COMPUTE_REGS, 0) | {
+        "STRIDE": 1, "KH": 1, "KW": 1, "CIN": 1, "W_STEP": 1, "IN_ROWS": isa.ROWS_ANY,
+        "OUT_BASE": OUT, "CLAMP_LO": -32768, "CLAMP_HI": 32767} | values
+
+
+def layer(h, w, cin, cout, kernel=1, stride=1, pad=0, columns=4, depthwise=False, **values):
+    """Registers of a convolution of a (cin, h, w) tensor at ABUF 0, as the packer sets them."""
+    row, out_h, out_w = -(-w // 4), (h + 2*pad - kernel)//stride + 1, (w + 2*pad - kernel)//stride + 1
+    out_row = -(-out_w // 4)
+    cin_loop = 1 if depthwise else cin
+    return registers(
+        IN_ROW=row, IN_CH=0 if depthwise else row * h, IN_GROUP=row * h if depthwise else 0,
+        IN_ROWS=h, IN_W=w, CIN=cin_loop, KH=kernel, KW=kernel, STRIDE=stride, ROW_OFF=-pad,
+        PAD_X=pad, KY_STEP=row, OUT_ROWS=out_h, OUT_VECS=out_row, COUT=cout, OUT_ROW=out_row,
+        OUT_CH=out_row * out_h, OUT_W=out_w, W_TILE=cin_loop * kernel**2,
+        FLAGS=DEPTHWISE if depthwise else 0) | values
+
+
+def expected(case, gos, columns):
+    abuf = case.abuf.tolist()
+    result = case.abuf.tolist()
+    for r in gos:
+        compute(abuf, case.wbuf.tolist(), case.pbuf.tolist(), r, columns)
+        result = abuf
+    return np.array(result)
+
+
+def check(named, columns, requant_dsps=2):
+    """Run cases (name, Case, gos) and compare; returns the outcomes."""
+    outcomes = simulate([case for _, case, _ in named], columns, requant_dsps)
+    for (name, case, gos), outcome in zip(named, outcomes, strict=True):
+        assert outcome.status == DONE, f"{name}: status {outcome.status}, {outcome}"
+        assert outcome.completed == len(gos), name
+        wrong = (outcome.abuf != expected(case, gos, columns)).any(1).nonzero()[0]
+        assert not len(wrong), f"{name}: {len(wrong)} vectors differ, first at {wrong[:5]}"
+        assert outcome.busy == outcome.mac + outcome.stall_abuf + outcome.stall_requant, name
+    return outcomes
+
+
+def with_stalls(rng, name, case, gos):
+    """The case as it is, and with stalling ports and gaps between command words."""
+    slow = Case(case.abuf, case.wbuf, case.pbuf, case.words, seed=int(rng.integers(1 << 32)),
+                read_ready=int(rng.integers(60, 257)), write_ready=int(rng.integers(60, 257)),
+                word_valid=int(rng.integers(60, 257)), separate=case.separate)
+    return [(name, case, gos), (f"{name}, stalls", slow, gos)]
+
+
+LAYERS = {
+    "1x1": dict(h=4, w=8, cin=24, cout=8),
+    "1x1 odd": dict(h=3, w=7, cin=5, cout=9),
+    "1x1 stride 2": dict(h=5, w=9, cin=6, cout=4, stride=2),
+    "fully connected": dict(h=1, w=1, cin=64, cout=22),
+    "3x3": dict(h=5, w=11, cin=3, cout=6, kernel=3, pad=1),
+    "3x3 stride 2": dict(h=7, w=14, cin=3, cout=5, kernel=3, stride=2, pad=1),
+    "3x3 no padding": dict(h=5, w=10, cin=2, cout=4, kernel=3),
+    "5x5": dict(h=6, w=13, cin=2, cout=4, kernel=5, pad=2),
+    "5x5 stride 2": dict(h=7, w=13, cin=2, cout=3, kernel=5, stride=2, pad=2),
+    "7x7": dict(h=7, w=9, cin=2, cout=4, kernel=7, pad=3),
+    "7x7 stride 2": dict(h=9, w=17, cin=2, cout=4, kernel=7, stride=2, pad=3),
+    "depthwise": dict(h=5, w=10, cin=7, cout=7, kernel=3, pad=1, depthwise=True),
+    "depthwise stride 2": dict(h=6, w=15, cin=6, cout=6, kernel=3, stride=2, pad=1, depthwise=True),
+    "depthwise 5x5": dict(h=5, w=7, cin=5, cout=5, kernel=5, pad=2, depthwise=True),
+    "one output": dict(h=1, w=4, cin=1, cout=1),
+    "many tiles": dict(h=1, w=1, cin=1, cout=61),
+    # A tile of a taller layer: two rows of the tensor above and one below are not in ABUF.
+    "row tile": dict(h=5, w=9, cin=3, cout=4, kernel=3, pad=1, ROW_OFF=0, OUT_ROWS=3),
+    "row tile, top": dict(h=4, w=9, cin=3, cout=4, kernel=3, pad=1, OUT_ROWS=3),
+    "row tile, bottom": dict(h=4, w=9, cin=3, cout=4, kernel=3, pad=1, ROW_OFF=2, OUT_ROWS=2),
+    "relu6 bounds": dict(h=3, w=6, cin=4, cout=4, CLAMP_LO=0, CLAMP_HI=200),
+    "crossed bounds": dict(h=2, w=4, cin=4, cout=4, CLAMP_LO=100, CLAMP_HI=-100),
+    "add": dict(h=3, w=10, cin=7, cout=7, depthwise=True, KH=2, KY_STEP=400, W_TILE=2,
+                IN_ROWS=isa.ROWS_ANY),
+    "pool": dict(h=5, w=10, cin=7, cout=7, depthwise=True, KH=5, KY_STEP=3, CIN=3, IN_CH=1,
+                 W_STEP=0, W_TILE=0, OUT_ROWS=1, OUT_VECS=1, OUT_W=1, OUT_CH=1,
+                 FLAGS=DEPTHWISE | POOL),
+}
+
+
+@pytest.mark.parametrize("columns", [4, 12])
+def test_layers(columns):
+    rng = np.random.default_rng(columns)
+    named = []
+    for name, shape in LAYERS.items():
+        r = layer(columns=columns, **shape)
+        named += with_stalls(rng, name, Case(*memories(rng, columns), program(r)), [r])
+    check(named, columns)
+
+
+def test_requantizer_with_one_dsp_a_lane():
+    rng = np.random.default_rng(3)
+    r = layer(h=4, w=9, cin=8, cout=7, kernel=3, pad=1)
+    check([("3x3", Case(*memories(rng, 4), program(r)), [r])], 4, requant_dsps=1)
+
+
+def random_registers(rng, columns):
+    """Loop counts small enough for the model, everything else anywhere in its range."""
+    def full(name):
+        _, bits, signed = isa.COMPUTE_REGS[name]
+        return int(rng.integers(-1 << bits - 1, 1 << bits - 1) if signed else
+                   rng.integers(1 << bits))
+    r = {name: full(name) for name in isa.COMPUTE_REGS}
+
+    def small(name, high, zero=0.04):
+        r[name] = 0 if rng.random() < zero else int(rng.integers(1, high + 1))
+    small("COUT", 3 * columns)
+    small("OUT_ROWS", 4)
+    small("OUT_VECS", 4)
+    small("CIN", 5)
+    small("KH", 4)
+    small("KW", 7)
+    r["STRIDE"] = int(rng.integers(1, 3))
+    if rng.random() < 0.8:       # Usually near the edges of a small tensor.
+        r["IN_W"] = int(rng.integers(40))
+        r["OUT_W"] = int(rng.integers(20))
+        r["IN_ROWS"] = int(rng.integers(12))
+        r["ROW_OFF"] = int(rng.integers(-4, 5))
+    if rng.random() < 0.5:
+        r["CLAMP_LO"], r["CLAMP_HI"] = -32768, 32767
+    return r
+
+
+@pytest.mark.parametrize("columns", [4, 12])
+def test_random_registers(columns):
+    rng = np.random.default_rng(100 + columns)
+    named, spent = [], 0
+    while spent < 150_000:
+        r = random_registers(rng, columns)
+        size = 1
+        for name in ("COUT", "OUT_ROWS", "OUT_VECS", "CIN", "KH", "KW"):
+            size *= max(1, r[name])
+        if size > 8_000:
+            continue
+        spent += size
+        case = Case(*memories(rng, columns), program(r))
+        named.append(with_stalls(rng, f"{len(named)}: {r}", case, [r])[int(rng.integers(2))])
+    check(named, columns)
+
+
+def test_sequence_reads_what_it_wrote():
+    # Layer after layer through the same memory, the last an addition in place.
+    rng = np.random.default_rng(5)
+    gos = [
+        layer(h=6, w=9, cin=4, cout=8, kernel=3, pad=1),
+        layer(h=6, w=9, cin=8, cout=8, kernel=3, pad=1, depthwise=True, IN_BASE=OUT, OUT_BASE=256),
+        layer(h=6, w=9, cin=8, cout=8, depthwise=True, KH=2, KY_STEP=OUT - 256, W_TILE=2,
+              IN_ROWS=isa.ROWS_ANY, IN_BASE=256, OUT_BASE=256),
+    ]
+    case = Case(*memories(rng, 4, shift=(14, 20)), program(*gos), separate=False)
+    check(with_stalls(rng, "sequence", case, gos), 4)
+
+
+def test_zero_counts_end_at_once():
+    rng = np.random.default_rng(6)
+    gos = [layer(h=4, w=8, cin=4, cout=4, **{name: 0}) for name in ("COUT", "OUT_ROWS", "OUT_VECS")]
+    named = [(str(i), Case(*memories(rng, 4), program(r)), [r]) for i, r in enumerate(gos)]
+    for outcome in check(named, 4):
+        assert (outcome.mac, outcome.busy) == (0, 1)
+    # No term: every output is its bias.
+    gos = [layer(h=4, w=8, cin=4, cout=4, **{name: 0}) for name in ("CIN", "KH", "KW")]
+    named = [(str(i), Case(*memories(rng, 4), program(r)), [r]) for i, r in enumerate(gos)]
+    for outcome in check(named, 4):
+        assert outcome.busy < 100
+
+
+@pytest.mark.parametrize("values", [{"KW": 8}, {"KW": 15}, {"STRIDE": 0}, {"STRIDE": 3}])
+def test_register_out_of_range_is_an_error(values):
+    rng = np.random.default_rng(7)
+    good = layer(h=4, w=8, cin=4, cout=4)
+    bad = Case(*memories(rng, 4), program(good | values))
+    after = Case(*memories(rng, 4), program(good))
+    failed, passed = simulate([bad, after], 4)
+    assert failed.status == ERROR and failed.completed == 0
+    assert (failed.abuf == bad.abuf).all()
+    assert passed.status == DONE
+    assert (passed.abuf == expected(after, [good], 4)).all()
+
+
+def test_reset_at_any_clock():
+    rng = np.random.default_rng(8)
+    r = layer(h=3, w=9, cin=3, cout=7, kernel=3, pad=1)
+    good = Case(*memories(rng, 4), program(r))
+    cases = []
+    for clock in range(20, 420, 7):
+        cases += [Case(good.abuf, good.wbuf, good.pbuf, good.words, reset_at=clock), good]
+    outcomes = simulate(cases, 4)
+    want = expected(good, [r], 4)
+    assert all(o.status == RESET for o in outcomes[::2])
+    assert all(o.status == DONE and (o.abuf == want).all() for o in outcomes[1::2])
+
+
+@pytest.mark.parametrize("name, shape", [
+    ("1x1", dict(h=8, w=16, cin=64, cout=8)),
+    ("3x3", dict(h=6, w=16, cin=8, cout=4, kernel=3, pad=1)),
+    ("3x3 stride 2", dict(h=6, w=16, cin=8, cout=4, kernel=3, stride=2, pad=1)),
+    ("depthwise", dict(h=6, w=16, cin=8, cout=8, kernel=3, pad=1, depthwise=True)),
+    ("add", dict(h=6, w=16, cin=8, cout=8, depthwise=True, KH=2, KY_STEP=300, W_TILE=2)),
+])
+def test_an_operand_every_clock(name, shape):
+    rng = np.random.default_rng(9)
+    r = layer(columns=4, **shape)
+    outcome, = check([(name, Case(*memories(rng, 4), program(r)), [r])], 4)
+    operands = r["OUT_ROWS"] * r["OUT_VECS"] * r["CIN"] * r["KH"] * r["KW"]
+    operands *= r["COUT"] if r["FLAGS"] & DEPTHWISE else -(-r["COUT"] // 4)
+    assert outcome.mac == operands
+    assert outcome.busy <= operands + FIRST_OPERAND + LAST_RESULT + 4
