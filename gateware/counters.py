@@ -4,6 +4,7 @@ from litex.gen import *
 from migen import *
 
 from ..spec import isa
+from .zfpe.pipeline import select
 
 COUNTER_BITS  = 32
 SLOT_COUNTERS = 16   # Words of a profile slot; those beyond COUNTERS are 0.
@@ -13,8 +14,8 @@ SLOT_COUNTERS = 16   # Words of a profile slot; those beyond COUNTERS are 0.
 class Counters(LiteXModule):
     """Counts events; on ``mark`` stores a counter a clock into a profile slot and restarts it.
 
-    Each counter restarts in the very clock in which it is stored, so that over a program the slots
-    add up to its clocks.
+    A counter restarts in the clock in which it is stored, so that the slots of a program add up to
+    its clocks. Only "cycles" may count while ``mark`` is at work: the engines are idle.
 
     Attributes
     ----------
@@ -46,18 +47,19 @@ class Counters(LiteXModule):
         index   = Signal(max=SLOT_COUNTERS)
         storing = Signal()
         value   = Signal(COUNTER_BITS)
-        values  = {}
+        values  = [None]*SLOT_COUNTERS
         for i, (name, event) in enumerate(self.events.items()):
             counter = Signal(COUNTER_BITS, name=f"count_{name}")
             event_d = Signal(name=f"event_{name}_d")
             self.sync += [
                 event_d.eq(event),
                 counter.eq(counter + event_d),
-                If(storing & (index == i), counter.eq(event_d)),
-                If(self.clear, counter.eq(0), event_d.eq(0)),
+                # Constants, so that this is the registers' reset: nothing but cycles counts here.
+                If(storing & (index == i), counter.eq(int(name == "cycles"))),
+                If(self.clear, counter.eq(0)),
             ]
-            values[i] = value.eq(counter)
-        self.comb += Case(index, values)
+            values[i] = counter
+        self.comb += value.eq(select(index, values))
 
         # Profile memory.
         memory = Memory(COUNTER_BITS, isa.PROFILE_SLOTS*SLOT_COUNTERS, name="profile")

@@ -73,7 +73,8 @@ class WordsToBlocks(LiteXModule):
             last.eq(count == self.run_len),
             end.eq(offset + self.bits),
             span.eq(end[3:5] + (end[:3] != 0)),
-            emit.eq(enable & (level >= span)),
+            # span is 0 before any format is set.
+            emit.eq(enable & (level != 0) & (level >= span)),
             If(emit,
                 popped.eq(Mux(last, span, end[3:5]))
             )

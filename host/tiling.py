@@ -67,7 +67,8 @@ class Geometry:
             return 0, self.in_rows
         start = first * self.stride - self.padding
         stop = start + (count - 1) * self.stride + (1 if self.op == ADD else self.kh)
-        return max(start, 0), min(max(stop, 0), self.in_rows)
+        stop = min(max(stop, 0), self.in_rows)
+        return min(max(start, 0), stop), stop
 
     def tile_rows(self, rows):
         """Most input rows that a tile of ``rows`` output rows takes."""

@@ -9,6 +9,7 @@ import threading
 import weakref
 from pathlib import Path
 
+from ...spec.image import NOT_LOADED
 from .base import DeviceError
 from .remote import RemoteDevice
 
@@ -45,6 +46,17 @@ def _stop(process):
             process.wait()
 
 
+def _loaded_region(image):
+    """The region's bytes as a load leaves them, up to the end of the last section."""
+    loaded = [s for s in image.sections if s.dram != NOT_LOADED]
+    region = bytearray(max(s.dram + s.size for s in loaded))
+    header = image.header_bytes()
+    region[:len(header)] = header
+    for section in loaded:
+        region[section.dram:section.dram + section.size] = section.data
+    return bytes(region)
+
+
 class SimDevice(RemoteDevice):
     """Starts a simulator and talks to it; it ends with this object.
 
@@ -63,9 +75,9 @@ class SimDevice(RemoteDevice):
                         "--trace-end", str(trace[2])]
         preload_file = None
         if preload is not None:
-            handle, preload_file = tempfile.mkstemp(suffix=".lpk")
+            handle, preload_file = tempfile.mkstemp(suffix=".bin")
             with os.fdopen(handle, "wb") as f:
-                f.write(preload.bytes())
+                f.write(_loaded_region(preload))
             command += ["--preload", preload_file]
         try:
             self.process = subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL,

@@ -32,6 +32,15 @@ def build(directory):
     return binary
 
 
+class Url(str):
+    """A pyserial URL that knows the process behind it."""
+
+    def __new__(cls, text, process):
+        url = super().__new__(cls, text)
+        url.process = process
+        return url
+
+
 @contextmanager
 def running(binary, *options):
     """Start it; gives the pyserial URL of its port."""
@@ -39,7 +48,7 @@ def running(binary, *options):
                                stdout=subprocess.PIPE, text=True)
     try:
         port = int(process.stdout.readline().rsplit(" ", 1)[1])
-        yield f"socket://localhost:{port}"
+        yield Url(f"socket://localhost:{port}", process)
     finally:
         process.kill()
         process.wait()

@@ -1,4 +1,5 @@
-// small_soc under Verilator: its line is a TCP port. Ends when the client leaves.
+// small_soc under Verilator: its line is a TCP port. Ends when the client leaves;
+// SIGUSR1 resets the SoC, not the DRAM.
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -6,13 +7,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 
 #include "Vsmall_soc.h"
 #include "verilated.h"
 
+static volatile sig_atomic_t reset = 1;
+
+static void on_signal(int)
+{
+	reset = 1;
+}
+
 int main()
 {
+	signal(SIGUSR1, on_signal);
 	int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
 	sockaddr_in address = {};
 	socklen_t size = sizeof(address);
@@ -29,12 +39,11 @@ int main()
 	Vsmall_soc top;
 	unsigned char in[4096], out[4096];
 	ssize_t have = 0, at = 0, filled = 0;
-	top.sys_rst = 1;
 	top.line_tx_ready = 1;
 	for (unsigned long clock = 0;; clock++) {
-		if (clock == 10)
-			top.sys_rst = 0;
 		if (clock % 256 == 0) {
+			top.sys_rst = reset;
+			reset = 0;
 			if (at == have) {
 				have = recv(line, in, sizeof(in), MSG_DONTWAIT);
 				at = 0;

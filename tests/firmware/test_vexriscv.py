@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import zlib
@@ -140,3 +141,18 @@ def test_load_and_run(url):
         device.load(image)
         assert device.client.bytes_sent - sent < 200
         assert device.skipped_bytes == 512 + 16 + 20000
+
+
+@pytest.mark.soc
+def test_a_reset_keeps_what_was_loaded(url):
+    image = ToyImage(random.Random(3).randbytes(20000))
+    with RemoteDevice(url, timeout=60) as device:
+        device.load(image)
+        device.client.read(0, 200_000)
+        before = device.client.status()["cycles"]
+        assert before > 1_200_000
+        url.process.send_signal(signal.SIGUSR1)
+        device.load(image)
+        assert device.client.status()["cycles"] < 1_000_000      # It did begin again.
+        assert device.skipped_bytes == 512 + 16 + 20000
+        device.run_raw(bytes(600))

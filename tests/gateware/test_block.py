@@ -76,10 +76,18 @@ def encode(dut, fmt, q, stalls=(0.0, 0.0), seed=0):
 # Every format, every stall pattern ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("length", "stalls"), [(13, (0.0, 0.5)), (8, (0.5, 0.2)), (1, (0.2, 0.2))])
-@pytest.mark.parametrize("fmt", FORMATS, ids=str)
-def test_decoder(fmt, length, stalls):
-    runs = 40 // length
+SHAPES = [(13, 2, (0.0, 0.4)), (7, 3, (0.4, 0.2)), (1, 16, (0.2, 0.2)), (6, 3, (0.1, 0.4))]
+CASES = [(fmt, *SHAPES[i % len(SHAPES)]) for i, fmt in enumerate(FORMATS)]
+MANY = [(fmt, length, 160 // length, stalls) for fmt in FORMATS
+        for length, _, stalls in [*SHAPES, (160, 1, (0.0, 0.0))]]
+
+
+def ids(value):
+    return str(value) if isinstance(value, Format) else None
+
+
+@pytest.mark.parametrize(("fmt", "length", "runs", "stalls"), CASES, ids=ids)
+def test_decoder(fmt, length, runs, stalls):
     coded = encode_blocks(samples(fmt, runs, length, fmt.code), fmt)
     dut = BlockDecoder()
     drivers, out, _ = decode(dut, fmt, coded, runs, length, stalls, seed=length)
@@ -87,14 +95,20 @@ def test_decoder(fmt, length, stalls):
     check_decoded(out, coded, fmt, runs, length)
 
 
-@pytest.mark.parametrize(("length", "stalls"), [(13, (0.0, 0.5)), (8, (0.5, 0.2)), (1, (0.2, 0.2))])
-@pytest.mark.parametrize("fmt", FORMATS, ids=str)
-def test_encoder(fmt, length, stalls):
-    q = samples(fmt, 40 // length, length, fmt.code)
+@pytest.mark.parametrize(("fmt", "length", "runs", "stalls"), CASES, ids=ids)
+def test_encoder(fmt, length, runs, stalls):
+    q = samples(fmt, runs, length, fmt.code)
     dut = BlockEncoder()
     drivers, out, _ = encode(dut, fmt, q, stalls, seed=length)
     simulate(dut, *drivers)
     check_encoded(out, q, fmt)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fmt", "length", "runs", "stalls"), MANY, ids=ids)
+def test_many(fmt, length, runs, stalls):
+    test_decoder(fmt, length, runs, stalls)
+    test_encoder(fmt, length, runs, stalls)
 
 
 # Throughput ---------------------------------------------------------------------------------------
@@ -105,10 +119,9 @@ def limit(fmt, runs, length):
     return runs * max(length, fmt.run_words(length))
 
 
-@pytest.mark.parametrize("name", ["raw8", "raw16", "zfpe4", "zfpe7", "zfpe8", "zfpe9", "zfpe13",
-                                  "zfpe15", "zfpe16"])
+@pytest.mark.parametrize("name", ["raw8", "raw16", "zfpe8", "zfpe9", "zfpe15"])
 def test_decoder_takes_a_word_or_gives_a_block_every_clock(name):
-    fmt, runs, length = Format.parse(name), 2, 64
+    fmt, runs, length = Format.parse(name), 2, 32
     coded = encode_blocks(samples(fmt, runs, length), fmt)
     dut = BlockDecoder()
     drivers, out, clocks = decode(dut, fmt, coded, runs, length)
@@ -117,10 +130,9 @@ def test_decoder_takes_a_word_or_gives_a_block_every_clock(name):
     assert clocks[-1] - clocks[0] < limit(fmt, runs, length)
 
 
-@pytest.mark.parametrize("name", ["raw8", "raw16", "zfpe4", "zfpe7", "zfpe8", "zfpe9", "zfpe13",
-                                  "zfpe15", "zfpe16"])
+@pytest.mark.parametrize("name", ["raw8", "raw16", "zfpe8", "zfpe9", "zfpe15"])
 def test_encoder_takes_a_block_or_gives_a_word_every_clock(name):
-    fmt, runs, length = Format.parse(name), 2, 64
+    fmt, runs, length = Format.parse(name), 2, 32
     q = samples(fmt, runs, length)
     dut = BlockEncoder()
     drivers, out, clocks = encode(dut, fmt, q)
@@ -135,8 +147,8 @@ def test_encoder_takes_a_block_or_gives_a_word_every_clock(name):
 
 def test_formats_change_between_runs():
     decoder, encoder = BlockDecoder(), BlockEncoder()
-    names = ["zfpe8", "raw8u", "zfpe5", "raw16", "zfpe16", "raw8", "zfpe11"]
-    work = [(Format.parse(name), 2, 5 + i) for i, name in enumerate(names)]
+    names = ["zfpe8", "raw8u", "zfpe5", "raw16", "zfpe16"]
+    work = [(Format.parse(name), 1, 5 + i) for i, name in enumerate(names)]
     tensors = [samples(fmt, runs, length, length) for fmt, runs, length in work]
     results = {decoder: [], encoder: []}
 
@@ -178,10 +190,10 @@ def test_formats_change_between_runs():
         check_encoded(out, q, fmt)
 
 
-@pytest.mark.parametrize("name", ["zfpe11", "raw8", "zfpe15"])
-@pytest.mark.parametrize("clocks", [3, 11, 24])
+@pytest.mark.parametrize("name", ["raw8", "zfpe15"])
+@pytest.mark.parametrize("clocks", [5, 24])
 def test_clear(name, clocks):
-    fmt, length = Format.parse(name), 9
+    fmt, length = Format.parse(name), 5
     q = samples(fmt, 2, length)
     coded = encode_blocks(q, fmt)
     decoder, encoder = BlockDecoder(), BlockEncoder()

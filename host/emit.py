@@ -1,0 +1,299 @@
+"""One layer's GOs for a given tiling: which rows, channels and weights move when, and to where.
+
+ABUF, WBUF and PBUF start empty at each layer (a MARK stands between layers). Every memory is a
+small cache with a fixed order: an input tile, a range of weights or of parameters is loaded when
+the next COMPUTE needs it and is not there, over what was loaded longest ago. Program order is
+simply tile after tile; double buffering comes from alternating places, and the WAITs from
+``Program.go``.
+"""
+
+from dataclasses import dataclass
+
+from ..spec import isa
+from ..spec.formats import LANES, RAW16, WORD_BYTES, Format
+from .graph import ADD, POOL
+from .tiling import group_size, split
+
+RAW16_FORMAT = Format(RAW16, 16)
+PARAM_WORDS = 2            # DRAM words of a PBUF record.
+MERGE_WORDS = 256          # Weights of several COMPUTEs go into one LOAD up to this many WBUF words,
+MERGE_RECORDS = 128        # parameters up to this many records.
+ALIGNED_BLOCKS = 8         # Blocks that fill whole DRAM words in any format.
+BANKS = 4                  # Of ABUF.
+
+
+@dataclass(frozen=True)
+class WeightRun:
+    """A run of weight blocks in DRAM: ``groups`` (first channel, channels), each ``taps`` WBUF words
+    of ``lane_blocks`` blocks; ``offset`` in DRAM words from the layer's first."""
+
+    groups: tuple
+    lane_blocks: int
+    words: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class WeightLoad:
+    """Weights that are loaded together: for ``subs`` (ranges of channels), in ``runs``; ``places``:
+    WBUF word of each sub's first channel, from the load's first."""
+
+    subs: tuple
+    runs: tuple
+    words: int
+    places: dict
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a layer's data lies, in DRAM words: inputs (a list), output, weights, params."""
+
+    inputs: tuple
+    output: int
+    weights: int
+    params: int
+
+
+def weight_format(geo, layer):
+    """Format the layer's weights are stored in."""
+    return RAW16_FORMAT if geo.shared_weights else layer.weight_format
+
+
+def weight_loads(geo, tiling, arch, fmt):
+    """(list of WeightLoad, DRAM words in all): how the layer's weights lie in DRAM."""
+    group = group_size(geo, tiling, arch)
+    ranges = [(a + low, a + high) for a, b in split(geo.cout, tiling.channels)
+              for low, high in split(b - a, tiling.sub)]
+    if geo.shared_weights:
+        lanes = -(-min(arch.columns, tiling.channels) // LANES)
+        run = WeightRun(((0, lanes * LANES),), lanes, geo.taps, 0)
+        load = WeightLoad(tuple(ranges), (run,), geo.taps, {a: 0 for a, _ in ranges})
+        return [load], fmt.run_words(geo.taps * lanes)
+    merged, limit = [[]], min(MERGE_WORDS, arch.wbuf_depth // 4)
+    held = 0
+    for a, b in ranges:
+        words = -(-(b - a) // group) * geo.taps
+        if merged[-1] and held + words > limit:
+            merged.append([])
+            held = 0
+        merged[-1].append((a, b))
+        held += words
+    loads, offset = [], 0
+    for subs in merged:
+        groups, places, words = [], {}, 0
+        for a, b in subs:
+            places[a] = words
+            groups += [(a + low, high - low) for low, high in split(b - a, group)]
+            words = len(groups) * geo.taps
+        runs, first = [], 0
+        for i in range(1, len(groups) + 1):
+            lanes = -(-groups[first][1] // LANES)
+            if i == len(groups) or -(-groups[i][1] // LANES) != lanes:
+                run = WeightRun(tuple(groups[first:i]), lanes, (i - first) * geo.taps, offset)
+                runs.append(run)
+                offset += fmt.run_words(run.words * lanes)
+                first = i
+        loads.append(WeightLoad(tuple(subs), tuple(runs), words, places))
+    return loads, offset
+
+
+class _Ring:
+    """WBUF or PBUF as a ring: what is loaded takes the place of what was loaded longest ago."""
+
+    def __init__(self, depth):
+        self.depth, self.head = depth, 0
+        self.held = []         # (key, first, words), oldest first.
+
+    def find(self, key):
+        """Place of what was loaded as ``key``, or None."""
+        return next((first for k, first, _ in self.held if k == key), None)
+
+    def place(self, key, words):
+        """(place, words that overlap nothing which the load before it brought)."""
+        first, self.head = self.head, (self.head + words) % self.depth
+        free = self.depth - self.held[-1][2] if self.held else self.depth
+        self.held = [h for h in self.held if (h[1] - first) % self.depth >= words
+                     and (first - h[1]) % self.depth >= h[2]]
+        self.held.append((key, first, words))
+        return first, free
+
+
+class LayerEmitter:
+    """Appends the GOs of one layer to a Program. ``layer``: graph.Layer; ``tensors``: the network's;
+    ``fmt_in``... come from them. ``run()`` once."""
+
+    def __init__(self, program, layer, tensors, geo, tiling, addresses, arch):
+        self.program, self.layer, self.geo, self.tiling = program, layer, geo, tiling
+        self.addresses, self.arch = addresses, arch
+        self.in_formats = [tensors[n].fmt for n in layer.inputs]
+        self.out_format = tensors[layer.output].fmt
+        self.weight_format = weight_format(geo, layer)
+        loads, _ = weight_loads(geo, tiling, arch, self.weight_format)
+        self.load_of = {sub: load for load in loads for sub in load.subs}
+        self.wbuf, self.pbuf = _Ring(arch.wbuf_depth), _Ring(arch.pbuf_depth)
+        self.param_loads = self._param_loads()
+        self.held_rows = geo.in_rows if tiling.whole else geo.tile_rows(tiling.rows)
+        self._allocate()
+        self.slots = {}        # Input slot -> (key, first row, rows loaded up to).
+        self.in_turn = self.out_turn = 0
+
+    def _allocate(self):
+        """ABUF places of input and output slots: a bank each where they fit, so that COMPUTE meets
+        neither LOAD nor STORE at a port; else inputs from the bottom, outputs from the top."""
+        t, geo, depth = self.tiling, self.geo, self.arch.abuf_depth
+        self.source_size = self.held_rows * geo.in_row_size(t.channels) // geo.sources
+        in_size = self.source_size * geo.sources
+        out_size = t.rows * t.channels * geo.out_vecs
+        bank = depth // BANKS
+        if max(in_size, out_size) <= bank:
+            self.in_places, self.out_places = [0, 2 * bank], [bank, 3 * bank]
+        else:
+            self.in_places = [0, in_size]
+            self.out_places = [depth - out_size, depth - 2 * out_size]
+
+    def _param_loads(self):
+        """Channel range of a COMPUTE -> range of parameters to load for it."""
+        merged = []
+        whole = self.geo.cout <= self.arch.pbuf_depth
+        limit = min(MERGE_RECORDS, self.arch.pbuf_depth // (1 if whole else 2))
+        for a, b in self.load_of:
+            if merged and b - merged[-1][0][0] <= limit:
+                merged[-1].append((a, b))
+            else:
+                merged.append([(a, b)])
+        return {sub: (subs[0][0], subs[-1][1]) for subs in merged for sub in subs}
+
+    # What is needed -------------------------------------------------------------------------------
+
+    def _weights(self, sub):
+        """W_BASE of a range of channels, loaded if it is not in WBUF."""
+        load = self.load_of[sub]
+        place = self.wbuf.find(load.subs)
+        if place is None:
+            place, free = self.wbuf.place(load.subs, load.words)
+            at = 0
+            for run in load.runs:
+                # What overlaps the weights in use comes in a LOAD of its own, so that the rest
+                # need not wait for them.
+                cut = (free - at) // ALIGNED_BLOCKS * ALIGNED_BLOCKS
+                pieces = [(0, cut), (cut, run.words)] if 64 <= cut < run.words else [(0, run.words)]
+                for start, stop in pieces:
+                    blocks = start * run.lane_blocks
+                    self.program.go(
+                        isa.LOAD,
+                        ADDR=self.addresses.weights + run.offset
+                        + self.weight_format.run_words(blocks),
+                        RUNS=1, RUN_LEN=(stop - start) * run.lane_blocks,
+                        FORMAT=self.weight_format.code, DST_MEM=isa.MEM_WBUF,
+                        DST=(place + at + start) % self.arch.wbuf_depth,
+                        LANE_BLOCKS=run.lane_blocks)
+                at += run.words
+        return (place + load.places[sub[0]]) % self.arch.wbuf_depth
+
+    def _params(self, sub):
+        """P_BASE of a range of channels, loaded if it is not in PBUF."""
+        a, b = self.param_loads[sub]
+        place = self.pbuf.find((a, b))
+        if place is None:
+            place, _ = self.pbuf.place((a, b), b - a)
+            self.program.go(isa.LOAD, ADDR=self.addresses.params + PARAM_WORDS * a, RUNS=1,
+                            RUN_LEN=b - a, FORMAT=RAW16_FORMAT.code, DST_MEM=isa.MEM_PBUF,
+                            DST=place)
+        return (place + sub[0] - a) % self.arch.pbuf_depth
+
+    def _load_rows(self, place, channels, start, stop):
+        """Rows start..stop of a channel range of every input, to ABUF ``place``."""
+        geo = self.geo
+        for i in range(geo.sources):
+            fmt = self.in_formats[i]
+            row = (channels[1] - channels[0]) * geo.in_vecs
+            skip = channels[0] * geo.in_vecs * fmt.block_bits // (8 * WORD_BYTES)
+            stride = fmt.run_words(geo.cin * geo.in_vecs)
+            registers = {"ADDR": self.addresses.inputs[i] + start * stride + skip,
+                         "RUNS": stop - start, "RUN_LEN": row, "FORMAT": fmt.code,
+                         "DST_MEM": isa.MEM_ABUF, "DST": place + i * self.source_size}
+            if stop - start > 1:
+                registers |= {"RUN_STRIDE": stride, "DST_STRIDE": row}
+            self.program.go(isa.LOAD, **registers)
+
+    def _input(self, channels, first, count):
+        """(ABUF address of the tile's row 0, input row it holds, rows from there) for ``count``
+        output rows from ``first`` of a range of channels, loaded if need be."""
+        geo = self.geo
+        start, stop = geo.input_rows(first, count)
+        if geo.dense:
+            channels = (0, geo.cin)
+        row = (channels[1] - channels[0]) * geo.in_vecs
+        low, high = (0, geo.in_rows) if self.tiling.whole else (start, stop)
+        key = (channels, low, high)
+        slot = next((s for s, (k, _) in self.slots.items() if k == key), None)
+        if slot is None:
+            slot, self.in_turn = self.in_turn, (self.in_turn + 1) % self.tiling.in_slots
+            self.slots[slot] = (key, start)
+        place, loaded = self.in_places[slot], self.slots[slot][1]
+        if stop > loaded:
+            self._load_rows(place + (loaded - low) * row, channels, loaded, stop)
+            self.slots[slot] = (key, stop)
+        return place, low, high - low
+
+    # The layer ------------------------------------------------------------------------------------
+
+    def run(self):
+        """Append all GOs of the layer."""
+        geo, t = self.geo, self.tiling
+        chunks, tiles = split(geo.cout, t.channels), split(geo.out_rows, t.rows)
+        order = [(c, r) for c in chunks for r in tiles] if t.weights_outer else \
+            [(c, r) for r in tiles for c in chunks]
+        for (a, b), (first, last) in order:
+            out, self.out_turn = self.out_places[self.out_turn], (self.out_turn + 1) % t.out_slots
+            for low, high in split(b - a, t.sub):
+                sub = (a + low, a + high)
+                w_base, p_base = self._weights(sub), self._params(sub)
+                place, row, rows = self._input((a, b), first, last - first)
+                self._compute((a, b), sub, first, last - first, place, row, rows, out, w_base,
+                              p_base)
+            self._store((a, b), first, last - first, out)
+
+    def _compute(self, chunk, sub, first, count, place, row, rows, out, w_base, p_base):
+        geo, requant = self.geo, self.layer.requant
+        channels = chunk[1] - chunk[0]
+        in_row = (geo.cin if geo.dense else channels) * geo.in_vecs
+        registers = {
+            "IN_BASE": place, "IN_ROW": in_row, "IN_ROWS": rows, "IN_W": geo.in_width,
+            "CIN": 1, "KH": geo.kh, "KW": geo.kw, "STRIDE": geo.stride,
+            "ROW_OFF": first * geo.stride - geo.padding - row, "PAD_X": geo.padding,
+            "KY_STEP": in_row, "OUT_ROWS": count, "OUT_VECS": geo.out_vecs,
+            "COUT": sub[1] - sub[0], "OUT_BASE": out + (sub[0] - chunk[0]) * geo.out_vecs,
+            "OUT_W": geo.out_width, "W_BASE": w_base, "W_STEP": 1, "P_BASE": p_base,
+            "CLAMP_LO": int(requant.lo), "CLAMP_HI": int(requant.hi), "FLAGS": 0,
+        }
+        if sub[1] - sub[0] > 1:
+            registers["OUT_CH"] = geo.out_vecs
+        if count > 1:
+            registers["OUT_ROW"] = channels * geo.out_vecs
+        if sub[1] - sub[0] > self.arch.columns:
+            registers["W_TILE"] = 0 if geo.shared_weights else geo.taps
+        if geo.dense:
+            registers |= {"CIN": geo.cin, "IN_CH": geo.in_vecs}
+        else:
+            # The slot holds the whole channel range: a part of it begins further on.
+            registers["IN_BASE"] += (sub[0] - chunk[0]) * geo.in_vecs
+            registers |= {"FLAGS": isa.FLAG_DEPTHWISE, "IN_GROUP": geo.in_vecs}
+        if geo.op == ADD:
+            step = self.source_size if geo.sources == 2 else 0
+            registers |= {"KH": 2, "IN_ROWS": isa.ROWS_ANY, "ROW_OFF": 0, "KY_STEP": step}
+        elif geo.op == POOL:
+            registers |= {"FLAGS": isa.FLAG_DEPTHWISE | isa.FLAG_POOL, "CIN": geo.in_vecs,
+                          "IN_CH": 1, "W_STEP": 0, "ROW_OFF": 0}
+        self.program.go(isa.COMPUTE, **registers)
+
+    def _store(self, chunk, first, count, out):
+        geo, fmt = self.geo, self.out_format
+        row = (chunk[1] - chunk[0]) * geo.out_vecs
+        stride = fmt.run_words(geo.cout * geo.out_vecs)
+        registers = {"ADDR": self.addresses.output + first * stride
+                     + chunk[0] * geo.out_vecs * fmt.block_bits // (8 * WORD_BYTES),
+                     "RUNS": count, "RUN_LEN": row, "FORMAT": fmt.code, "SRC": out}
+        if count > 1:
+            registers |= {"RUN_STRIDE": stride, "SRC_STRIDE": row}
+        self.program.go(isa.STORE, **registers)

@@ -1,0 +1,65 @@
+"""Train the small network of models/tiny.py on FashionMNIST.
+
+    python -m litepress.models.train_tiny
+"""
+
+import json
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.progress import Progress
+
+from ..host.versions import versions
+from .data import fashion_mnist
+from .tiny import CHECKPOINT, TinyNet, preprocess_tiny
+
+BATCH = 128
+
+
+def accuracy(model, x, labels):
+    """Per cent of right answers; x: float32 tensor, labels: int64 tensor."""
+    model.eval()
+    with torch.no_grad():
+        right = sum(int((model(a).argmax(1) == b).sum())
+                    for a, b in zip(x.split(500), labels.split(500), strict=True))
+    return 100 * right / len(labels)
+
+
+def main(epochs: Annotated[int, typer.Option(help="Passes over the 60,000 images.")] = 5,
+         seed: int = 1):
+    """Train; write models/checkpoints/tiny.npz and tiny.json.
+
+    Example: python -m litepress.models.train_tiny
+    """
+    torch.manual_seed(seed)
+    (images, labels), (test_images, test_labels) = (fashion_mnist(s) for s in ("train", "test"))
+    x, y = torch.from_numpy(preprocess_tiny(images)), torch.from_numpy(labels.astype(np.int64))
+    model = TinyNet()
+    steps = epochs * (len(x) // BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, steps)
+    with Progress() as bar:
+        task = bar.add_task("train", total=steps)
+        for _ in range(epochs):
+            model.train()
+            for chunk in torch.randperm(len(x)).split(BATCH)[:len(x) // BATCH]:
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(model(x[chunk]), y[chunk]).backward()
+                optimizer.step()
+                schedule.step()
+                bar.advance(task)
+    percent = accuracy(model, torch.from_numpy(preprocess_tiny(test_images)),
+                       torch.from_numpy(test_labels.astype(np.int64)))
+    print(f"test accuracy on 10,000 FashionMNIST images: {percent:.2f} %")
+    CHECKPOINT.parent.mkdir(exist_ok=True)
+    np.savez(CHECKPOINT, **{k: v.numpy() for k, v in model.state_dict().items()})
+    CHECKPOINT.with_suffix(".json").write_text(json.dumps({
+        "command": f"python -m litepress.models.train_tiny --epochs {epochs} --seed {seed}",
+        "data": "FashionMNIST", "test_images": 10000, "float_accuracy_percent": percent,
+        "versions": versions()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,44 @@
+"""The SoC that carries LitePress, on a board or simulated: VexRiscv, our firmware, SDRAM.
+
+Its platform, clocks, SDRAM PHY and the host's line come from soc/sim.py or soc/board.py.
+"""
+
+from litex.soc.integration.soc_core import SoCCore
+
+from .accelerator import add_accelerator, add_wire
+
+ROM_BYTES  = 0x2000     # Firmware: code and constants.
+SRAM_BYTES = 0x1000     # Its data and stack.
+
+
+class LitePressSoC(SoCCore):
+    """
+    Parameters
+    ----------
+    platform : GenericPlatform
+    clk_freq : float
+        System clock in Hz.
+    ident : str
+        Text for the identifier CSR, "" for none.
+
+    Firmware lies in the integrated ROM in place of the LiteX BIOS; the whole SDRAM is the model's
+    region. There is no LiteX UART: the host's line is the CSR bank ``wire``.
+    """
+    def __init__(self, platform, clk_freq, ident=""):
+        SoCCore.__init__(self, platform, clk_freq,
+            cpu_type             = "vexriscv",
+            cpu_variant          = "standard",
+            integrated_rom_size  = ROM_BYTES,
+            integrated_sram_size = SRAM_BYTES,
+            with_uart            = False,
+            with_timer           = True,    # LiteX wants one interrupt; nothing uses it.
+            ident                = ident,
+            ident_version        = False,
+        )
+
+    def add_litepress(self, arch, phy, module, receive, transmit):
+        """SDRAM behind ``phy`` (LiteDRAM PHY) and ``module`` (LiteDRAM module), the accelerator of
+        size ``arch``, the host's line (see add_wire). Registers SDRAM as ``sdram``."""
+        self.add_sdram("sdram", phy=phy, module=module, l2_cache_size=0)
+        add_wire(self, receive, transmit)
+        add_accelerator(self, arch)

