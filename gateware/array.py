@@ -40,6 +40,9 @@ class Accumulator(LiteXModule):
         # carry is when that does not propagate.
         init  = 0xa6aa
         carry = Constant(0, 1)
+        # Unsigned copies: see Multiplier.
+        acc, addend, result = Signal(ACC_BITS), Signal(ACC_BITS), Signal(ACC_BITS)
+        self.comb += [acc.eq(self.acc), addend.eq(p), total.eq(result)]
         for i in range(0, ACC_BITS, 2):
             carry_out = Signal()
             self.specials += Instance("CCU2C",
@@ -48,16 +51,16 @@ class Accumulator(LiteXModule):
                 p_INJECT1_0 = "NO",
                 p_INJECT1_1 = "NO",
                 i_CIN  = carry,
-                i_A0   = p[min(i, len(p) - 1)],
-                i_B0   = self.acc[i],
+                i_A0   = addend[i],
+                i_B0   = acc[i],
                 i_C0   = self.first,
                 i_D0   = 1,
-                i_A1   = p[min(i + 1, len(p) - 1)],
-                i_B1   = self.acc[i + 1],
+                i_A1   = addend[i + 1],
+                i_B1   = acc[i + 1],
                 i_C1   = self.first,
                 i_D1   = 1,
-                o_S0   = total[i],
-                o_S1   = total[i + 1],
+                o_S0   = result[i],
+                o_S1   = result[i + 1],
                 o_COUT = carry_out,
             )
             carry = carry_out

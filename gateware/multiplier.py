@@ -48,9 +48,10 @@ class Multiplier(LiteXModule):
             self.p.reset_less = True
 
     def _primitive(self):
-        def extend(x):
-            return [x[min(i, len(x) - 1)] for i in range(DSP_BITS)]
-        p = Signal(2*DSP_BITS)
+        # Unsigned copies, extended: Yosys reads a design again, unmapped, for the sake of bits of a
+        # signed wire on an instance.
+        a, b, p = Signal(DSP_BITS), Signal(DSP_BITS), Signal(2*DSP_BITS)
+        self.comb += [a.eq(self.a), b.eq(self.b), self.p.eq(p)]
         self.specials += Instance("MULT18X18D",
             # nextpnr models a registered multiplier only with both inputs registered.
             p_REG_INPUTA_CLK = "CLK0",
@@ -70,11 +71,10 @@ class Multiplier(LiteXModule):
             i_SIGNEDB = 1,
             i_SOURCEA = 0,
             i_SOURCEB = 0,
-            **{f"i_A{i}": bit for i, bit in enumerate(extend(self.a))},
-            **{f"i_B{i}": bit for i, bit in enumerate(extend(self.b))},
+            **{f"i_A{i}": a[i] for i in range(DSP_BITS)},
+            **{f"i_B{i}": b[i] for i in range(DSP_BITS)},
             **{f"o_P{i}": p[i] for i in range(2*DSP_BITS)},
         )
-        self.comb += self.p.eq(p[:len(self.p)])
 
 # FabricMultiplier ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ reads the same blocks: equal by the codecs' roundtrip test, and several times fa
 when somebody reads them.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,10 @@ class _Run:
     values: np.ndarray
     decoded: np.ndarray
 
+    @property
+    def bytes(self):
+        return self.fmt.run_words(len(self.values)) * WORD_BYTES
+
 
 class _Dram:
     """The model's region: sections shared by the batch, activations per image.
@@ -51,21 +56,31 @@ class _Dram:
             self.shared[s.dram:s.dram + s.size] = np.frombuffer(s.data, np.uint8)
         self.bytes = np.zeros((batch, self.size - self.base), np.uint8)
         self.exact = exact_bytes
-        self.runs = {}     # Byte offset -> _Run, where `bytes` is stale.
+        self.runs = {}     # Byte offset -> _Run, where `bytes` is stale; they never overlap.
+        self.offsets = []  # The offsets in order.
 
     def check(self, start, size, what):
         if start + size > self.size:
             raise GoldenError(f"{what}: bytes {start} to {start + size} of a region of {self.size}")
 
-    def flush(self, start=0, end=None):
+    def _touching(self, start, end):
+        """(offset, end, run) of the pending runs that touch bytes start..end, in order."""
+        first = max(bisect_right(self.offsets, start) - 1, 0)
+        for offset in self.offsets[first:bisect_left(self.offsets, end)]:
+            run = self.runs[offset]
+            if offset + run.bytes > start:
+                yield offset, offset + run.bytes, run
+
+    def _drop(self, offset):
+        del self.runs[offset]
+        del self.offsets[bisect_left(self.offsets, offset)]
+
+    def flush(self, start, end):
         """Pack the pending runs that touch bytes start..end."""
-        end = self.size if end is None else end
-        for offset, run in list(self.runs.items()):
-            size = run.fmt.run_words(len(run.values)) * WORD_BYTES
-            if offset < end and offset + size > start:
-                data = encode_blocks(np.ascontiguousarray(run.values.swapaxes(0, 1)), run.fmt)
-                self.bytes[:, offset - self.base:offset - self.base + size] = data
-                del self.runs[offset]
+        for offset, stop, run in list(self._touching(start, end)):
+            data = encode_blocks(np.ascontiguousarray(run.values.swapaxes(0, 1)), run.fmt)
+            self.bytes[:, offset - self.base:stop - self.base] = data
+            self._drop(offset)
 
     def read(self, start, size):
         """Bytes of every image: (batch, size) uint8."""
@@ -94,15 +109,15 @@ class _Dram:
         self.check(start, size, "STORE")
         if start < self.base:
             raise GoldenError(f"STORE at byte {start}: the sections end at {self.base}")
-        if start in self.runs and len(self.runs[start].values) == len(values) \
-                and self.runs[start].fmt == fmt:
-            del self.runs[start]
-        else:
-            self.flush(start, start + size)
+        for offset, stop, _ in list(self._touching(start, start + size)):
+            if start <= offset and stop <= start + size:
+                self._drop(offset)      # Overwritten before anybody read its bytes.
+        self.flush(start, start + size)
         low, high = fmt.range
         decoded = values if fmt.lossless and values.min() >= low and values.max() <= high \
             else roundtrip(values, fmt)
         self.runs[start] = _Run(fmt, values, decoded)
+        insort(self.offsets, start)
 
     def load(self, start, blocks, fmt):
         """(n, batch, 4) int16, or (n, 1, 4) from the sections."""
@@ -121,11 +136,12 @@ class _Dram:
         """The decoded blocks where pending runs hold exactly them, else None."""
         pieces, want = [], blocks
         while want:
-            for offset, run in self.runs.items():
-                index, rest = divmod(8 * (start - offset), fmt.block_bits)
-                if run.fmt == fmt and 0 <= index < len(run.values) and not rest:
-                    break
-            else:
+            at = bisect_right(self.offsets, start) - 1
+            if at < 0:
+                return None
+            run = self.runs[self.offsets[at]]
+            index, rest = divmod(8 * (start - self.offsets[at]), fmt.block_bits)
+            if run.fmt != fmt or index >= len(run.values) or rest:
                 return None
             piece = run.decoded[index:index + want]
             want -= len(piece)

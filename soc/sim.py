@@ -95,22 +95,25 @@ class SimSoC(LitePressSoC):
         super().__init__(platform, clk_freq)
 
         # Line -----------------------------------------------------------------------------------
+        # FIFOs, so that the pads feed registers only: Verilator evaluates what depends on inputs
+        # twice a clock.
         line = platform.request("line")
-        receive, transmit = stream.Endpoint([("data", 8)]), stream.Endpoint([("data", 8)])
+        self.receive_fifo  = receive  = stream.SyncFIFO([("data", 8)], 4)
+        self.transmit_fifo = transmit = stream.SyncFIFO([("data", 8)], 4)
         self.comb += [
-            receive.valid.eq(line.rx_valid),
-            receive.data.eq(line.rx_data),
-            line.rx_ready.eq(receive.ready),
-            line.tx_valid.eq(transmit.valid),
-            line.tx_data.eq(transmit.data),
-            transmit.ready.eq(line.tx_ready),
+            receive.sink.valid.eq(line.rx_valid),
+            receive.sink.data.eq(line.rx_data),
+            line.rx_ready.eq(receive.sink.ready),
+            line.tx_valid.eq(transmit.source.valid),
+            line.tx_data.eq(transmit.source.data),
+            transmit.source.ready.eq(line.tx_ready),
         ]
 
         # SDRAM: ULX3S's chip and rate. ----------------------------------------------------------
         module      = modules.MT48LC16M16(clk_freq, "1:2")
         self.sdrphy = SDRAMPHYModel(module, settings=half_rate_settings(16, clk_freq),
                                     clk_freq=clk_freq)
-        self.add_litepress(arch, self.sdrphy, module, receive, transmit)
+        self.add_litepress(arch, self.sdrphy, module, receive.source, transmit.sink)
 
     def bank_memories(self):
         """The SDRAM banks' contents: a list of Memory. Word w of the DRAM (32 bits) lies in bank

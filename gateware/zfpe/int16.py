@@ -104,7 +104,7 @@ class ZFPeDecoder16(Pipeline):
             beyond, some)
         width = len(lanes[0])
         lanes, signs, beyond, some = self.stage(
-            [self.signed((lane + 1) >> 1, width) for lane in lanes],
+            [self.signed(self.signed(lane + 1, width + 1) >> 1, width) for lane in lanes],
             [lane[-1] for lane in lanes], beyond, some)
 
         # Saturate.

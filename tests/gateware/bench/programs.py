@@ -1,6 +1,7 @@
 """Programs for the test bench: an assembler, and a machine that executes them in program order."""
 
 import numpy as np
+
 from litepress.host.codecs.block import decode_blocks, encode_blocks
 from litepress.host.golden_compute import compute
 from litepress.spec import isa

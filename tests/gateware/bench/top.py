@@ -1,10 +1,11 @@
 """The accelerator as Verilog for the test bench: three native ports and the control signals."""
 
 from litedram.common import LiteDRAMNativePort
-from litepress.gateware.accelerator import Accelerator
 from litex.gen import *
 from litex.gen.fhdl.verilog import convert
 from migen import *
+
+from litepress.gateware.accelerator import Accelerator
 
 ADDRESS_BITS = 24
 
