@@ -163,12 +163,11 @@ class ComputeCore(LiteXModule):
                 shifting.eq(shifting - 1)
             ),
             room.eq(room + released - Mux(group_ends, tile.n, 0)),
-            If(begin,
+            If(load,
                 issued.eq(0)
             ).Elif(group_ends & emitter.tile_end & tile.last,
                 issued.eq(1)
             ),
-            If(self.done, issued.eq(0)),
         ]
 
         # 4. Weights ---------------------------------------------------------------------------
@@ -242,14 +241,17 @@ class ComputeCore(LiteXModule):
         ]
 
         # 7. Results to ABUF -------------------------------------------------------------------
-        self.fifo = fifo = stream.SyncFIFO(abuf_write.description, fifo_depth, buffered=True)
+        # The buffer hides the block RAM's slow output.
+        self.fifo   = fifo   = stream.SyncFIFO(abuf_write.description, fifo_depth, buffered=True)
+        self.buffer = buffer = stream.Buffer(abuf_write.description)
         self.comb += [
             fifo.sink.valid.eq(requantizer.out_valid),
             fifo.sink.data.eq(requantizer.out_data),
             Cat(fifo.sink.address, fifo.sink.last).eq(requantizer.out_tag),
-            fifo.source.connect(abuf_write),
+            fifo.source.connect(buffer.sink),
+            buffer.source.connect(abuf_write),
             released.eq(fifo.source.valid & fifo.source.ready),
-            written.eq(released & fifo.source.last),
+            written.eq(buffer.source.valid & buffer.source.ready & buffer.source.last),
         ]
 
 # ComputeEngine ------------------------------------------------------------------------------------

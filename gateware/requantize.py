@@ -1,7 +1,7 @@
 """Requantizer: accumulators to int16 activations, four lanes a clock.
 
-``clamp((((acc*m) >> 16) + b) >> s, lo, hi)`` exactly as spec/isa.py has it: no bit is dropped before
-the shifts. The 40x16 multiplication is split in parts that fit a DSP::
+``clamp((((acc*m) >> 16) + b) >> s, lo, hi)`` exactly as spec/isa.py has it: no bit is lost
+before the shifts. The 40x16 multiplication is split in parts that fit a DSP::
 
     acc = hi (18, signed) : mid (17) : lo (5)     2 DSPs a lane and 5 rows of LUTs
     acc = hi (18, signed) :      lo (22)          1 DSP  a lane and 16 rows of LUTs

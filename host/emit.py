@@ -16,16 +16,16 @@ from .tiling import group_size, split
 
 RAW16_FORMAT = Format(RAW16, 16)
 PARAM_WORDS = 2            # DRAM words of a PBUF record.
-MERGE_WORDS = 256          # Weights of several COMPUTEs go into one LOAD up to this many WBUF words,
-MERGE_RECORDS = 128        # parameters up to this many records.
+MERGE_WORDS = 256          # WBUF words up to which weights of several COMPUTEs share a LOAD;
+MERGE_RECORDS = 128        # records up to which their parameters do.
 ALIGNED_BLOCKS = 8         # Blocks that fill whole DRAM words in any format.
 BANKS = 4                  # Of ABUF.
 
 
 @dataclass(frozen=True)
 class WeightRun:
-    """A run of weight blocks in DRAM: ``groups`` (first channel, channels), each ``taps`` WBUF words
-    of ``lane_blocks`` blocks; ``offset`` in DRAM words from the layer's first."""
+    """A run of weight blocks in DRAM: ``groups`` (first channel, channels), each a WBUF word of
+    ``lane_blocks`` blocks per tap; ``offset``: DRAM words from the layer's first."""
 
     groups: tuple
     lane_blocks: int
@@ -119,8 +119,8 @@ class _Ring:
 
 
 class LayerEmitter:
-    """Appends the GOs of one layer to a Program. ``layer``: graph.Layer; ``tensors``: the network's;
-    ``fmt_in``... come from them. ``run()`` once."""
+    """Appends the GOs of one layer (graph.Layer; ``tensors`` are the network's) to a Program.
+    ``run()`` once."""
 
     def __init__(self, program, layer, tensors, geo, tiling, addresses, arch):
         self.program, self.layer, self.geo, self.tiling = program, layer, geo, tiling

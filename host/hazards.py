@@ -1,11 +1,11 @@
 """Static check of a finished program: every pair of overlapping accesses is ordered.
 
 It reads the words alone, as the accelerator does, and keeps for each engine what it knows to be
-complete (through WAITs, what the awaited engine knew in turn, its own order, and MARK). Two accesses
-of different engines to the same memory, one of them a write, are ordered when the later one's engine
-knew at its GO that the earlier was complete. Because WAITs name only earlier GOs, program order is
-then the one possible order: the golden model, which runs GO after GO, computes what the hardware
-does.
+complete: through WAITs, what the awaited engine knew in turn, its own order, and MARK. Two accesses
+of different engines to the same memory, one of them a write, are ordered when the later one's
+engine knew at its GO that the earlier was complete. Because WAITs name only earlier GOs, program
+order is then the one possible order: the golden model, which runs GO after GO, computes what the
+hardware does.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..spec import isa
 from ..spec.formats import WORD_BYTES
-from .program import ENGINES, MEMORY_NAMES, MEM_DRAM, REGISTER_NAMES, Go, accesses
+from .program import ENGINES, MEM_DRAM, MEMORY_NAMES, REGISTER_NAMES, Go, accesses
 
 
 class HazardError(ValueError):

@@ -16,6 +16,7 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def row_bytes(shape, fmt):
 def encode_activation(q, fmt):
     """q: int16 (C, H, W) -> bytes, H rows of row_bytes((C, H, W), fmt). Lanes beyond W repeat the
     last pixel."""
-    c, h, w = q.shape
+    h, w = q.shape[1:]
     wide = np.pad(q, ((0, 0), (0, 0), (0, -w % LANES)), mode="edge")
     rows = wide.transpose(1, 0, 2).reshape(h, -1, LANES)
     return encode_blocks(np.ascontiguousarray(rows), fmt).tobytes()
@@ -336,7 +337,7 @@ def _parse_sections(data, name, header, table):
         sections.append(Section(entry["type"], entry["dram"], content))
     for spans, where in ((files, "the file"), (places, "the region")):
         spans.sort()
-        for (_, end, first), (start, _, second) in zip(spans, spans[1:], strict=False):
+        for (_, end, first), (start, _, second) in pairwise(spans):
             if start < end:
                 raise ImageError(f"{name}: {first} and {second} overlap in {where}: byte {start} "
                                  f"is before {end}")

@@ -7,7 +7,8 @@ controller (other than their sum as a floor of a layer's time).
 """
 
 from ..spec import isa
-from ..spec.formats import LANES, Format
+from ..spec.formats import LANES
+from .program import FORMATS
 
 LOAD_LATENCY, STORE_LATENCY = 40, 40    # Clocks of a GO besides its blocks.
 COMPUTE_LATENCY = 30
@@ -36,7 +37,7 @@ def compute_clocks(r, columns):
 
 def dma_words(r):
     """32-bit words a LOAD or STORE GO moves."""
-    return r["RUNS"] * Format.from_code(r["FORMAT"]).run_words(r["RUN_LEN"])
+    return r["RUNS"] * FORMATS(r["FORMAT"]).run_words(r["RUN_LEN"])
 
 
 def dma_clocks(r, clocks_per_word):

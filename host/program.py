@@ -11,6 +11,7 @@ on.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ..spec import isa
 from ..spec.formats import LANES, Format
@@ -20,6 +21,7 @@ MEMORY_NAMES = {isa.MEM_ABUF: "ABUF", isa.MEM_WBUF: "WBUF", isa.MEM_PBUF: "PBUF"
                 MEM_DRAM: "DRAM"}
 ENGINES = (isa.LOAD, isa.COMPUTE, isa.STORE)
 WAITS = {isa.LOAD: isa.WAIT_LOAD, isa.COMPUTE: isa.WAIT_COMPUTE, isa.STORE: isa.WAIT_STORE}
+FORMATS = lru_cache(Format.from_code)
 REGISTER_NAMES = {e: {number: name for name, (number, _, _) in isa.REGS[e].items()}
                   for e in ENGINES}
 
@@ -51,7 +53,7 @@ def _wrapped(memory, start, stop, depth, write):
 
 def _runs(first, runs, stride, length):
     """(start, stop) of runs: one interval where they lie close together, else one a run."""
-    if stride <= 2 * length or runs == 1:
+    if runs == 1 or stride <= 2 * length:
         return [(first, first + (runs - 1) * stride + length)]
     return [(first + i * stride, first + i * stride + length) for i in range(runs)]
 
@@ -59,7 +61,7 @@ def _runs(first, runs, stride, length):
 def _load_store(engine, r, arch):
     if not r["RUNS"] or not r["RUN_LEN"]:
         return []
-    words = Format.from_code(r["FORMAT"]).run_words(r["RUN_LEN"])
+    words = FORMATS(r["FORMAT"]).run_words(r["RUN_LEN"])
     load, length = engine == isa.LOAD, r["RUN_LEN"]
     out = [(MEM_DRAM, start, stop, not load)
            for start, stop in _runs(r["ADDR"], r["RUNS"], r["RUN_STRIDE"], words)]
@@ -129,6 +131,17 @@ def accesses(engine, registers, arch):
 
 # Program ------------------------------------------------------------------------------------------
 
+def _encoder(engine, name):
+    """(first word value, lowest, highest, mask) of a register."""
+    number, bits, signed = isa.REGS[engine][name]
+    low = -(1 << bits - 1) if signed else 0
+    return engine << isa.ENGINE_SHIFT | number << isa.REG_SHIFT, low, low + (1 << bits) - 1, \
+        (1 << bits) - 1
+
+
+_ENCODERS = {(e, name): _encoder(e, name) for e in ENGINES for name in isa.REGS[e]}
+
+
 class Program:
     """``words``: the program so far; ``gos``: its GOs and MARKs as Go, in order."""
 
@@ -140,7 +153,7 @@ class Program:
         self._count = dict.fromkeys(ENGINES, 0)
         self._known = {e: dict.fromkeys(ENGINES, 0) for e in ENGINES}  # Completed, as e knows.
         self._clocks = {e: [] for e in ENGINES}       # Per GO: what is complete once it is.
-        self._recent = {}                             # memory -> {(engine, start, stop, write): n}
+        self._recent = {}       # (memory, engine, write) -> [(GOs, start, stop)], oldest first.
 
     def go(self, engine, **registers):
         """Append a GO with these registers set (the others keep their values). ValueError: a value
@@ -148,9 +161,14 @@ class Program:
         held = self._registers[engine]
         for name, value in registers.items():
             if held[name] != value:
-                self.words.append(isa.word(engine, isa.REGS[engine][name][0], value))
+                first, low, high, mask = _ENCODERS[engine, name]
+                if not low <= value <= high:
+                    raise ValueError(f"{isa.ENGINES[engine]}.{name} = {value}: allowed are {low} "
+                                     f"to {high}")
+                self.words.append(first | value & mask)
                 held[name] = value
-        touched = accesses(engine, held, self.arch)
+        # DRAM needs no WAITs: a layer reads and writes different tensors, a MARK ends it.
+        touched = [a for a in accesses(engine, held, self.arch) if a[0] != MEM_DRAM]
         waits = self._waits(engine, touched)
         for other, count in waits.items():
             self.words.append(isa.word(engine, WAITS[other], count))
@@ -160,7 +178,7 @@ class Program:
         self._known[engine][engine] = self._count[engine] = index + 1
         self._clocks[engine].append(dict(self._known[engine]))
         for memory, start, stop, write in touched:
-            self._recent.setdefault(memory, {})[engine, start, stop, write] = index + 1
+            self._recent.setdefault((memory, engine, write), []).append((index + 1, start, stop))
 
     def mark(self, slot):
         """End of a layer: all engines idle, counters into profile slot ``slot``."""
@@ -177,10 +195,16 @@ class Program:
         """engine -> completed GOs to wait for; updates what ``engine`` knows."""
         known, need = self._known[engine], {}
         for memory, start, stop, write in touched:
-            for (other, a, b, wrote), n in self._recent.get(memory, {}).items():
-                if other != engine and (write or wrote) and a < stop and start < b \
-                        and n > known[other] and n > need.get(other, 0):
-                    need[other] = n
+            for other in ENGINES:
+                if other == engine:
+                    continue
+                for wrote in (True, False) if write else (True,):
+                    for n, a, b in reversed(self._recent.get((memory, other, wrote), ())):
+                        if n <= known[other]:
+                            break
+                        if a < stop and start < b:
+                            need[other] = max(n, need.get(other, 0))
+                            break
         waits = {other: n for other, n in need.items()
                  if not any(self._clocks[third][m - 1][other] >= n
                             for third, m in need.items() if third != other)}

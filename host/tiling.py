@@ -6,6 +6,7 @@ that fit, those with the least estimated time first; the planner tries the best 
 """
 
 from dataclasses import dataclass
+from itertools import product
 from math import ceil, gcd
 
 from ..spec import isa
@@ -23,8 +24,8 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of one layer. ``taps`` is the reduction of one output channel in WBUF words, ``sources``
-    the distinct input tensors; vectors are 4 pixels."""
+    """Sizes of one layer. ``taps``: WBUF words of one output channel; ``sources``: distinct input
+    tensors; vectors are 4 pixels."""
 
     title: str            # For messages.
     op: str
@@ -113,19 +114,20 @@ def geometry(layer, tensors, arch):
     cout, out_rows, out_width = out.shape
     kh = kw = 1
     shape = layer.weights.shape
-    expected = {CONV: (cout, cin, *shape[2:]), DEPTHWISE: (cout, 1, *shape[2:]), ADD: (2,),
-                POOL: (1,)}
+    kernel = shape[2:] if len(shape) == 4 else ("height", "width")
+    expected = {CONV: (cout, cin, *kernel), DEPTHWISE: (cout, 1, *kernel), ADD: (2,), POOL: (1,)}
     if layer.op not in expected:
         raise PlanError(f"{title}: operation {layer.op!r}: allowed are {', '.join(expected)}")
-    if tuple(shape) != expected[layer.op] or layer.op in (CONV, DEPTHWISE) and len(shape) != 4:
+    if tuple(shape) != expected[layer.op]:
         raise PlanError(f"{title}: weights of shape {tuple(shape)}: expected is "
                         f"{expected[layer.op]}")
     if layer.op in (CONV, DEPTHWISE):
         kh, kw = shape[2:]
     if layer.op == POOL:
         kh = in_rows
-    if layer.op != CONV and cin != cout or layer.op == POOL and (out_rows, out_width) != (1, 1) \
-            or layer.op == ADD and any(tensors[n].shape != out.shape for n in layer.inputs):
+    wanted = {DEPTHWISE: (cin, out_rows, out_width), POOL: (cin, 1, 1), ADD: source.shape}
+    if tuple(out.shape) != tuple(wanted.get(layer.op, out.shape)) \
+            or any(tuple(tensors[n].shape) != tuple(source.shape) for n in layer.inputs):
         raise PlanError(f"{title}: {layer.op} from {[tensors[n].shape for n in layer.inputs]} to "
                         f"{out.shape}: shapes do not fit")
     taps = {CONV: cin * kh * kw, DEPTHWISE: kh * kw, ADD: 2, POOL: 1}[layer.op]
@@ -178,16 +180,19 @@ def _channel_sizes(geo, arch):
     return sorted(size for size in sizes if size <= geo.cout)
 
 
-def _sub_size(geo, channels, arch):
-    """Channels of one COMPUTE: as many as WBUF and PBUF take, half of each if there are more."""
+def _sub_sizes(geo, channels, arch):
+    """Channels of one COMPUTE that are worth trying: as many as WBUF and PBUF take. Where a memory
+    must be refilled, half of it, so that loading overlaps computing, and less, to begin sooner."""
     group = arch.columns if geo.dense else min(arch.columns, channels)
     groups, words = ceil(geo.cout / group), 0 if geo.shared_weights else geo.taps
-    fits = ceil(channels / group)
+    fits, sizes = ceil(channels / group), set()
     if groups * words > arch.wbuf_depth:
         fits = min(fits, max(1, arch.wbuf_depth // 2 // words))
+        sizes.add(ceil(fits / 3))
     if geo.cout > arch.pbuf_depth:
         fits = min(fits, max(1, arch.pbuf_depth // 2 // group))
-    return min(channels, fits * group)
+    sizes = {min(n, fits) for n in (fits, *sizes)}
+    return [min(channels, n * group) for n in sorted(sizes)]
 
 
 def _row_sizes(geo, most):
@@ -244,14 +249,17 @@ def _estimate(geo, tiling, arch):
         clocks = max(clocks, inputs + compute)
     if tiling.out_slots == 1:
         clocks = max(clocks, compute + outputs)
-    return clocks + (inputs + outputs) / (chunks * tiles) + GO_OVERHEAD * chunks * tiles
+    # What nothing overlaps: the first tile and weights on their way in, the last on its way out.
+    steps = chunks * tiles * ceil(tiling.channels / tiling.sub)
+    alone = (inputs + outputs) / (chunks * tiles) + weights * tiling.sub / geo.cout
+    return clocks + alone + compute / steps + GO_OVERHEAD * steps
 
 
 def candidates(geo, arch):
     """Tilings that fit, least estimated time first. PlanError when there is none."""
     found = {}
     for channels in _channel_sizes(geo, arch):
-        sub = _sub_size(geo, channels, arch)
+        subs = _sub_sizes(geo, channels, arch)
         single = channels == geo.cout
         for whole in (False, True):
             if geo.op in (ADD, POOL) and whole:
@@ -259,10 +267,11 @@ def candidates(geo, arch):
             for in_slots in ((1,) if whole and (geo.dense or single) else (1, 2)):
                 for out_slots in (1, 2):
                     most = _most_rows(geo, channels, whole, in_slots, out_slots, arch)
-                    for rows in _row_sizes(geo, most) if most else ():
-                        for outer in ((True,) if single or not geo.dense else (True, False)):
-                            t = Tiling(rows, channels, sub, whole, outer, in_slots, out_slots)
-                            found[t] = _estimate(geo, t, arch)
+                    orders = (True,) if single or not geo.dense else (True, False)
+                    for rows, outer, sub in product(_row_sizes(geo, most) if most else (), orders,
+                                                    subs):
+                        t = Tiling(rows, channels, sub, whole, outer, in_slots, out_slots)
+                        found[t] = _estimate(geo, t, arch)
     if not found:
         least = min(_channel_sizes(geo, arch))
         need = geo.tile_rows(1) * geo.in_row_size(least) + least * geo.out_vecs

@@ -35,8 +35,10 @@ def add_wire(soc, receive, transmit, name="wire"):
     return wire
 
 
-def add_accelerator(soc, arch, name="accel", sdram="sdram"):
+def add_accelerator(soc, arch, name="accel", sdram="sdram", **options):
     """Connect an accelerator of size ``arch`` (spec.arch.Arch) to the LiteDRAM core ``soc.sdram``.
+
+    options go to gateware.accelerator.Accelerator: ``primitive=True`` takes ECP5's DSP blocks.
 
     It takes three native ports of 32 bits, which go round the CPU's caches and an L2 cache: the SoC
     must have none (``l2_cache_size=0``), and firmware flushes the CPU's data cache after a run.
@@ -52,7 +54,7 @@ def add_accelerator(soc, arch, name="accel", sdram="sdram"):
                          f"(l2_cache_size=0)")
     soc.check_if_exists(name)
     accel = Accelerator(arch, *(core.crossbar.get_port(mode=mode, data_width=WORD_BITS)
-                                for mode in ("read", "read", "write")))
+                                for mode in ("read", "read", "write")), **options)
     accel.add_csr()
     soc.add_module(name=name, module=accel)
     for parameter, value in arch.as_dict().items():

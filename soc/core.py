@@ -36,9 +36,10 @@ class LitePressSoC(SoCCore):
             ident_version        = False,
         )
 
-    def add_litepress(self, arch, phy, module, receive, transmit):
+    def add_litepress(self, arch, phy, module, receive, transmit, **options):
         """SDRAM behind ``phy`` (LiteDRAM PHY) and ``module`` (LiteDRAM module), the accelerator of
-        size ``arch``, the host's line (see add_wire). Registers SDRAM as ``sdram``."""
+        size ``arch`` with ``options``, the host's line ``receive`` and ``transmit`` (see
+        add_wire)."""
         self.add_sdram("sdram", phy=phy, module=module, l2_cache_size=0)
         add_wire(self, receive, transmit)
-        add_accelerator(self, arch)
+        add_accelerator(self, arch, **options)

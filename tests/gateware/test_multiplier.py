@@ -1,4 +1,4 @@
-"""Multipliers and accumulators: behaviour against a plain product, primitives against their twins."""
+"""Multipliers and accumulators: against a plain product, and primitives against their twins."""
 
 import itertools
 import random

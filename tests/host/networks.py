@@ -1,4 +1,4 @@
-"""Networks of integers for tests: random small ones, and MobileNetV2's shape with random weights."""
+"""Networks of integers for tests: random small ones, and MobileNetV2 with random weights."""
 
 import numpy as np
 

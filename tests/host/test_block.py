@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from litepress.host.codecs.block import decode_blocks, encode_blocks, roundtrip
 from litepress.host.codecs.zfpe import encode16
 from litepress.spec.formats import ZFPE, Format

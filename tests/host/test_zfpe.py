@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from litepress.host.codecs import ZFPe
 from litepress.host.codecs.zfpe import decode16, encode16, roundtrip16
 

@@ -1,0 +1,60 @@
+"""Boards: every one elaborates to Verilog with its firmware; tools and errors."""
+
+import dataclasses
+import shutil
+
+import pytest
+
+pytest.importorskip("litex_boards")
+
+from litepress.soc import board as board_module
+from litepress.soc import core
+from litepress.soc.boards import BOARDS
+from litepress.spec.arch import ARCHS
+
+
+@pytest.mark.parametrize("name", ["ulx3s-25f", "ulx3s-85f"])
+def test_elaborates(name, tmp_path, monkeypatch):
+    if not shutil.which("riscv64-unknown-elf-gcc"):
+        pytest.skip("riscv64-unknown-elf-gcc is not installed")
+    monkeypatch.setattr(board_module, "ROOT", tmp_path)
+    said = []
+    directory, script = board_module.generate(BOARDS[name], say=said.append)
+    verilog = next(directory.glob("*.v")).read_text()
+    # The multipliers are DSP blocks: the array's and the requantizer's.
+    assert verilog.count("MULT18X18D") >= ARCHS[BOARDS[name].arch].multipliers
+    assert "firmware:" in said[0]
+    text = script.read_text()
+    assert "--timing-allow-fail" not in text and "nextpnr-ecp5" in text
+    rom = next(directory.glob("*rom.init")).read_text().split()
+    assert 500 < len(rom) <= core.ROM_BYTES // 4
+
+
+def test_table():
+    for board in BOARDS.values():
+        assert board.arch in ARCHS
+    with pytest.raises(ValueError, match="arch 'huge': allowed are"):
+        dataclasses.replace(BOARDS["ulx3s-85f"], arch="huge")
+    with pytest.raises(ValueError, match="sdram_rate '2:1': allowed are 1:1 and 1:2"):
+        dataclasses.replace(BOARDS["ulx3s-85f"], sdram_rate="2:1")
+
+
+def test_a_failing_step_is_named(tmp_path):
+    script = tmp_path / "build.sh"
+    script.write_text("# comment\nset -e\ntrue\nsh -c 'echo ERROR: no room; exit 3'\nfalse\n")
+    with pytest.raises(RuntimeError, match=r"sh failed \(exit code 3\): ERROR: no room"):
+        board_module.run_steps(script, tmp_path, "/usr/bin:/bin", lambda text: None)
+
+
+def test_missing_tools(tmp_path, monkeypatch):
+    monkeypatch.setattr(board_module.shutil, "which", lambda tool: None)
+    monkeypatch.setattr(board_module.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(RuntimeError, match="yosys not found: install it"):
+        board_module.tool_path(tmp_path)
+
+
+def test_missing_compiler(monkeypatch):
+    from litepress.soc import firmware
+    monkeypatch.setattr(firmware.shutil, "which", lambda tool: None)
+    with pytest.raises(RuntimeError, match="riscv64-unknown-elf-gcc not found: install it"):
+        firmware.compiler_version()
