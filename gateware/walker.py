@@ -260,14 +260,9 @@ class GroupWalker(LiteXModule):
         ]
 
         # 2. Group -----------------------------------------------------------------------------
-        # Valid for both streams, until each has taken it.
-        ready      = Signal()
-        source_do  = source.ready  | ~source.valid
-        results_do = results.ready | ~results.valid
-        self.comb += [
-            ready.eq(source_do & results_do),
-            advance.eq(active & ~settle & ready),
-        ]
+        # Valid for both streams, until each has taken it. A group takes longer than the clock that
+        # is lost here, and `advance` stays clear of both readys.
+        self.comb += advance.eq(active & ~settle & ~source.valid & ~results.valid)
         # Migen takes a slice of a signed signal for signed: the bits are looked at unsigned.
         in_bits, x_bits, vector_bits = Signal(16), Signal(14), Signal(13)
         mask   = Signal(MASK_BITS)

@@ -11,6 +11,7 @@ from ..spec import isa
 from ..spec.formats import LANES
 
 ADDRESS_MASK = 0xffff
+CHUNK = 1 << 16   # Values that are requantized at a time: they stay in the cache.
 
 
 def _gather(abuf, address):
@@ -28,43 +29,56 @@ def _weights(wbuf, r, count, columns):
     return wbuf[words & ADDRESS_MASK & len(wbuf) - 1, channels[:, None] % columns]
 
 
-def _pixels(vectors, width):
-    """(..., nvec, batch, 4) -> (..., batch, width): a row's pixels side by side."""
-    *lead, nvec, batch, lanes = vectors.shape
-    pixels = np.moveaxis(vectors, -3, -2).reshape(*lead, batch, nvec * lanes)
-    return pixels[..., :width]
+def _vectors(abuf, r, base, ky):
+    """Operands of one ky where every operand is a whole vector (KW = STRIDE = 1, no padding):
+    float64 (*base.shape, OUT_ROWS, OUT_VECS, batch, 4); pixels and rows outside are zero."""
+    y = np.arange(r["OUT_ROWS"])
+    row = y + ky + r["ROW_OFF"]
+    start = base[..., None] + (y + r["ROW_OFF"]) * r["IN_ROW"] + ky * r["KY_STEP"]
+    x = np.arange(r["OUT_VECS"])
+    out = _gather(abuf, start[..., None] + x).astype(np.float64)
+    outside = LANES * x[:, None] + np.arange(LANES) >= r["IN_W"]
+    if outside.any():
+        out *= ~outside[:, None, :]
+    outside = (row < 0) | (row >= r["IN_ROWS"])
+    if outside.any():
+        out[..., outside, :, :, :] = 0
+    return out
 
 
-def _windows(abuf, r, base, ky):
-    """Operands of one ky: float64 (*base.shape, OUT_ROWS, KW, OUT_VECS, batch, 4), with pixels and
-    rows outside the tile as zero."""
+def _pixel_rows(abuf, r, base, ky):
+    """The pixels under output rows at tap ky: float64 (*base.shape, OUT_ROWS, batch, width), with
+    PAD_X zeros on the left, enough on the right, and zero rows outside the tile."""
     y = np.arange(r["OUT_ROWS"])
     row = y * r["STRIDE"] + ky + r["ROW_OFF"]
-    valid = (row >= 0) & (row < r["IN_ROWS"])
-    nvec = -(-r["IN_W"] // LANES)
     start = base[..., None] + (y * r["STRIDE"] + r["ROW_OFF"]) * r["IN_ROW"] + ky * r["KY_STEP"]
-    vectors = _gather(abuf, start[..., None] + np.arange(nvec))
-    plain = r["KW"] == 1 and r["STRIDE"] == 1 and r["PAD_X"] == 0 and nvec == r["OUT_VECS"]
-    if plain:
-        out = vectors.astype(np.float64)
-        if r["IN_W"] % LANES:
-            out[..., -1, :, r["IN_W"] % LANES:] = 0
-        out = out[..., None, :, :, :]
-    else:
-        pixels = _pixels(vectors, r["IN_W"])
-        batch = pixels.shape[-2]
-        need = (r["OUT_VECS"] * LANES - 1) * r["STRIDE"] + r["KW"]
-        padded = np.zeros((*pixels.shape[:-1], max(need, r["PAD_X"] + r["IN_W"])))
-        padded[..., r["PAD_X"]:r["PAD_X"] + r["IN_W"]] = pixels
-        out = np.empty((*start.shape, r["KW"], r["OUT_VECS"], batch, LANES))
-        last = (r["OUT_VECS"] * LANES - 1) * r["STRIDE"] + 1
-        for kx in range(r["KW"]):
-            taken = padded[..., kx:kx + last:r["STRIDE"]]
-            taken = taken.reshape(*taken.shape[:-1], r["OUT_VECS"], LANES)
-            out[..., kx, :, :, :] = np.moveaxis(taken, -3, -2)
-    if not valid.all():
-        out[..., ~valid, :, :, :, :] = 0
+    nvec = -(-r["IN_W"] // LANES)
+    vectors = np.moveaxis(_gather(abuf, start[..., None] + np.arange(nvec)), -3, -2)
+    width = max((r["OUT_VECS"] * LANES - 1) * r["STRIDE"] + r["KW"],
+                r["PAD_X"] + nvec * LANES)
+    out = np.zeros((*vectors.shape[:-2], width))
+    inner = out[..., r["PAD_X"]:r["PAD_X"] + nvec * LANES]
+    inner.reshape(vectors.shape)[...] = vectors
+    out[..., r["PAD_X"] + r["IN_W"]:] = 0
+    outside = (row < 0) | (row >= r["IN_ROWS"])
+    if outside.any():
+        out[..., outside, :, :] = 0
     return out
+
+
+def _tap(rows, r, kx):
+    """View of the pixels of _pixel_rows under all output pixels at tap kx."""
+    return rows[..., kx:kx + (r["OUT_VECS"] * LANES - 1) * r["STRIDE"] + 1:r["STRIDE"]]
+
+
+def _as_vectors(pixels):
+    """(..., batch, 4 * vectors) -> (..., vectors, batch, 4)."""
+    pixels = pixels.reshape(*pixels.shape[:-1], -1, LANES)
+    return np.ascontiguousarray(np.moveaxis(pixels, -3, -2))
+
+
+def _whole_vectors(r):
+    return r["KW"] == 1 and r["STRIDE"] == 1 and r["PAD_X"] == 0
 
 
 def _dense(abuf, wbuf, r, columns):
@@ -72,28 +86,33 @@ def _dense(abuf, wbuf, r, columns):
     taps = r["KH"] * r["KW"]
     base = r["IN_BASE"] + np.arange(r["CIN"]) * r["IN_CH"]
     weights = _weights(wbuf, r, r["CIN"] * taps, columns).astype(np.float64)
-    if taps == 1:
-        operand = _windows(abuf, r, base, 0)[:, :, 0]
-    else:
-        operand = np.stack([_windows(abuf, r, base, ky) for ky in range(r["KH"])], axis=1)
-        operand = np.moveaxis(operand, 3, 2)      # (CIN, KH, KW, OUT_ROWS, OUT_VECS, batch, 4)
-    shape = operand.shape[-4:]
-    return (weights @ operand.reshape(weights.shape[1], -1)).reshape(r["COUT"], *shape)
+    if taps == 1 and _whole_vectors(r):
+        operand = _vectors(abuf, r, base, 0)
+        return (weights @ operand.reshape(r["CIN"], -1)).reshape(-1, *operand.shape[1:])
+    rows = [_pixel_rows(abuf, r, base, ky) for ky in range(r["KH"])]
+    operand = np.stack([_tap(rows[ky], r, kx) for ky in range(r["KH"]) for kx in range(r["KW"])],
+                       axis=1)                      # (CIN, taps, OUT_ROWS, batch, pixels)
+    acc = weights @ operand.reshape(weights.shape[1], -1)
+    return _as_vectors(acc.reshape(-1, *operand.shape[2:]))
 
 
 def _depthwise(abuf, wbuf, r, columns):
     """acc of a depthwise convolution or an add; as _dense."""
     base = r["IN_BASE"] + np.arange(r["COUT"]) * r["IN_GROUP"]
-    count = r["CIN"] * r["KH"] * r["KW"]
-    weights = _weights(wbuf, r, count, columns).astype(np.float64)
+    weights = _weights(wbuf, r, r["CIN"] * r["KH"] * r["KW"], columns).astype(np.float64)
     weights = weights.reshape(r["COUT"], r["CIN"], r["KH"], r["KW"])
+    whole = _whole_vectors(r)
     acc = 0
     for ci in range(r["CIN"]):
         for ky in range(r["KH"]):
-            operand = _windows(abuf, r, base + ci * r["IN_CH"], ky)
+            if whole:
+                operand = _vectors(abuf, r, base + ci * r["IN_CH"], ky)
+                acc = acc + operand * weights[:, ci, ky, 0, None, None, None, None]
+                continue
+            rows = _pixel_rows(abuf, r, base + ci * r["IN_CH"], ky)
             for kx in range(r["KW"]):
-                acc = acc + operand[:, :, kx] * weights[:, ci, ky, kx, None, None, None, None]
-    return acc
+                acc = acc + _tap(rows, r, kx) * weights[:, ci, ky, kx, None, None, None]
+    return acc if whole else _as_vectors(acc)
 
 
 def _pool(abuf, wbuf, r, columns):
@@ -119,13 +138,17 @@ def _pool(abuf, wbuf, r, columns):
 
 def _requantize(acc, params, lo, hi):
     """acc float64 (COUT, ...) -> int16, by params (COUT, 3) int64 of m, s, b."""
-    m, s, b = (params[:, i].reshape(-1, *[1] * (acc.ndim - 1)) for i in range(3))
-    out = acc.astype(np.int64)
-    out *= m
-    out >>= isa.PARAM_M_BITS
-    out += b
-    out >>= s
-    return np.clip(out, lo, hi, out=out).astype(np.int16)
+    result = np.empty(acc.shape, np.int16)
+    step = max(1, CHUNK // max(1, acc[0].size))
+    for c in range(0, len(acc), step):
+        m, s, b = params[c:c + step].T.reshape(3, -1, *[1] * (acc.ndim - 1))
+        out = acc[c:c + step].astype(np.int64)
+        out *= m
+        out >>= isa.PARAM_M_BITS
+        out += b
+        out >>= s
+        result[c:c + step] = np.clip(out, lo, hi, out=out)
+    return result
 
 
 def unpack_params(pbuf_vectors):

@@ -23,6 +23,7 @@ from .program import Program
 from .tiling import Geometry, PlanError, Tiling, candidates, geometry
 
 TRIED = 6                   # Tilings of a layer that are emitted and timed.
+WORD_COST = 8               # Clocks a program word must save: keeps programs small.
 SLACK_BYTES = 1024          # Reserved behind the program: addresses change how many words it takes.
 
 
@@ -69,8 +70,7 @@ def choose(layer, tensors, arch, clocks_per_word=1.0):
         LayerEmitter(program, layer, tensors, geo, tiling, nowhere, arch).run()
         program.mark(0)
         cycles = predict(program.gos, arch.columns, clocks_per_word)[0]["cycles"]
-        # A word of program is fetched through the same DRAM.
-        cost = cycles + len(program.words) * clocks_per_word
+        cost = cycles + len(program.words) * WORD_COST
         if best is None or cost < best[0]:
             best = cost, tiling
     return geo, best[1]

@@ -14,7 +14,8 @@ from ..spec.formats import LANES
 from .graph import ADD, CONV, DEPTHWISE, POOL
 
 CHANNEL_STEP = 8         # A row's channel range begins on a DRAM word for any format.
-GO_OVERHEAD = 80         # Clocks a tile costs beside its work, for the estimate.
+GO_OVERHEAD = 250        # Clocks a COMPUTE counts beside its work: keeps programs small.
+HOPELESS = 1.5           # Tilings this much above the best estimate are not worth a try.
 CHUNK_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 256, 512, 1024)
 
 
@@ -278,4 +279,6 @@ def candidates(geo, arch):
         raise PlanError(f"{geo.title}: the smallest tile, {geo.tile_rows(1)} input rows and one "
                         f"output row of {least} channels, takes {need} vectors of ABUF: abuf_depth "
                         f"is {arch.abuf_depth}")
-    return sorted(found, key=lambda t: (found[t], -t.rows, t.channels))
+    least = min(found.values())
+    return sorted((t for t in found if found[t] <= HOPELESS * least),
+                  key=lambda t: (found[t], -t.rows, t.channels))

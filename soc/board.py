@@ -146,7 +146,8 @@ def generate(board, seed=1, say=print):
     here = os.getcwd()
     try:
         # Not strict would pass --timing-allow-fail.
-        soc.build(build_dir=str(directory), build_name=name, run=False, timingstrict=True, seed=seed)
+        soc.build(build_dir=str(directory), build_name=name, run=False, timingstrict=True,
+                  seed=seed)
     finally:
         os.chdir(here)
     return directory, directory / f"build_{name}.sh"

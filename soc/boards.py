@@ -10,8 +10,8 @@ class Board:
     """One board and what is built for it.
 
     platform: module of litex_boards.platforms; device: FPGA, as the platform names it; arch: key of
-    spec.arch.ARCHS; clk: name of the board's oscillator (request name) and its frequency in Hz; rst:
-    name of a push button that resets; clk_freq: system clock in Hz; sdram_module: class of
+    spec.arch.ARCHS; clk: request name of the oscillator and its frequency in Hz; rst: request
+    name of a button that resets; clk_freq: system clock in Hz; sdram_module: class of
     litedram.modules; sdram_rate: "1:1" or "1:2" (SDRAM at twice the system clock); baud: of the
     serial line to the host; enables: pads to drive high.
     """

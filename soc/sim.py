@@ -191,9 +191,9 @@ def _build(arch, trace, final, say):
     say(f"simulator {final.name}: Verilator and C++ (a minute or two)")
     verilate.verilate(work, out / NAME, NAME, sources, banks, soc.row_words, trace)
     shutil.copy(work / "firmware" / "firmware.elf", out)
-    (out / "about.json").write_text(json.dumps(
-        {"arch": arch.as_dict(), "clk_freq": soc.sys_clk_freq, "trace": bool(trace),
-         "firmware": size, "versions": {n: metadata.version(n) for n in PACKAGES}}, indent=1) + "\n")
+    about = {"arch": arch.as_dict(), "clk_freq": soc.sys_clk_freq, "trace": bool(trace),
+             "firmware": size, "versions": {name: metadata.version(name) for name in PACKAGES}}
+    (out / "about.json").write_text(json.dumps(about, indent=1) + "\n")
     shutil.rmtree(final, ignore_errors=True)
     out.rename(final)
     shutil.rmtree(work)

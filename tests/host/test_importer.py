@@ -1,0 +1,101 @@
+"""Import: equal to PyTorch, refuses what it cannot do, all at once."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from litepress.host.floatrun import run_float
+from litepress.host.graph import ADD, CONV, DEPTHWISE, POOL
+from litepress.host.importer import UnsupportedError, import_module
+from litepress.models.mobilenet import mobilenet_v2
+from litepress.models.tiny import TinyNet
+
+
+def randomize(module, seed):
+    """Batch statistics that make folding visible."""
+    generator = torch.Generator().manual_seed(seed)
+    for m in module.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.running_mean.copy_(torch.randn(m.num_features, generator=generator) * 0.1)
+            m.running_var.copy_(torch.rand(m.num_features, generator=generator) + 0.5)
+    return module.eval()
+
+
+@pytest.mark.parametrize("width, resolution", [(1.0, 96), (0.35, 64)])
+def test_mobilenet_v2_equals_torch(width, resolution):
+    module = randomize(mobilenet_v2(width=width), 1)
+    x = torch.rand(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(2))
+    graph = import_module(module, x[:1])
+    ops = [layer.op for layer in graph.layers]
+    assert (ops.count(CONV), ops.count(DEPTHWISE), ops.count(ADD), ops.count(POOL)) == (36, 17, 10,
+                                                                                       1)
+    with torch.no_grad():
+        expected = module(x)
+    error = (run_float(graph, x) - expected).abs().max() / expected.abs().max()
+    assert error < 1e-4
+
+
+def test_module_is_left_alone():
+    module = TinyNet().train()
+    before = copy.deepcopy(module.state_dict())
+    import_module(module, torch.zeros(1, 1, 28, 28))
+    assert module.training
+    assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
+
+
+def test_activations_and_bounds():
+    module = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Hardtanh(-0.5, 0.25),
+                           nn.Conv2d(3, 4, 5, 2, 2), nn.ReLU(), nn.Conv2d(4, 4, 1))
+    x = torch.randn(3, 2, 9, 11, generator=torch.Generator().manual_seed(3))
+    graph = import_module(module, x[:1])
+    assert [(layer.lo, layer.hi) for layer in graph.layers] == [
+        (-0.5, 0.25), (0.0, np.inf), (-np.inf, np.inf)]
+    with torch.no_grad():
+        torch.testing.assert_close(run_float(graph, x), module(x).flatten(1), rtol=1e-4, atol=1e-5)
+
+
+def test_everything_unsupported_is_listed():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 8, 3, stride=3)
+            self.pooling = nn.MaxPool2d(2)
+            self.grouped = nn.Conv2d(8, 8, 3, groups=2, dilation=2)
+            self.squash = nn.Sigmoid()
+
+        def forward(self, x):
+            return self.squash(self.grouped(self.pooling(self.first(x))))
+
+    with pytest.raises(UnsupportedError) as raised:
+        import_module(Net(), torch.zeros(1, 3, 64, 64))
+    text = str(raised.value)
+    assert "\n" not in text
+    for part in ("first (conv2d): stride [3, 3]: allowed are 1 and 2", "pooling (max_pool2d)",
+                 "grouped (conv2d): dilation [2, 2]", "grouped (conv2d): groups = 2",
+                 "squash (sigmoid): not supported", "Net: 5 unsupported"):
+        assert part in text
+
+
+@pytest.mark.parametrize("module, part", [
+    (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), "pad"),
+    (nn.Conv2d(3, 4, (1, 3)), "kernel 1x3"),
+    (nn.Conv2d(3, 4, 9), "kernel 9x9"),
+    (nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)),
+     "running statistics"),
+    (nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 1)), "directly follow"),
+    (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4 * 64, 2)), "4x8x8"),
+])
+def test_misreadable_options_are_refused(module, part):
+    with pytest.raises(UnsupportedError, match=part):
+        import_module(module, torch.zeros(1, 3, 8, 8))
+
+
+def test_wrong_example_is_one_line():
+    with pytest.raises(ValueError, match=r"expected \(1, C, H, W\)"):
+        import_module(TinyNet(), torch.zeros(2, 1, 28, 28))
+    with pytest.raises(ValueError, match=r"torch\.export fails") as raised:
+        import_module(TinyNet(), torch.zeros(1, 5, 28, 28))
+    assert "\n" not in str(raised.value)

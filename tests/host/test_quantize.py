@@ -1,0 +1,114 @@
+"""Quantization: close to float where bits allow, corner cases, clear refusals."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from litepress.host.calibrate import calibrate
+from litepress.host.floatrun import run_float
+from litepress.host.importer import import_module
+from litepress.host.quantize import quantize
+from litepress.host.reference import (
+    accumulate,
+    quantize_input,
+    run_reference,
+    store_weights,
+)
+from litepress.models.tiny import calibration_images, tiny
+from litepress.spec import isa
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    images = calibration_images(64)
+    graph = import_module(tiny(), images[:1])
+    return graph, calibrate(graph, images), images
+
+
+def answers(network, images):
+    out = run_reference(network, quantize_input(network, images))
+    return out[:, :, 0, 0] * network.tensors[network.output].scale
+
+
+def test_raw16_is_nearly_float(calibrated):
+    graph, calibration, images = calibrated
+    expected = run_float(graph, images).numpy()
+    error = np.abs(answers(quantize(graph, calibration, "raw16", "raw16"), images) - expected)
+    assert error.max() < 0.01 * np.abs(expected).max()
+
+
+def test_bias_correction_helps_where_bits_are_few(calibrated):
+    graph, calibration, images = calibrated
+    expected = run_float(graph, images).numpy()
+    errors = [np.square(answers(quantize(graph, calibration, "zfpe8", "zfpe8", bias_correction=b),
+                                images) - expected).mean() for b in (True, False)]
+    assert errors[0] < 0.7 * errors[1]
+
+
+@pytest.mark.parametrize("fmt", ["raw8", "raw16", "zfpe6", "zfpe12"])
+def test_parameters_are_in_range(calibrated, fmt):
+    graph, calibration, _ = calibrated
+    network = quantize(graph, calibration, fmt, fmt, bias_correction=False)
+    for layer in network.layers:
+        r = layer.requant
+        assert r.m.min() >= 32768 and r.m.max() <= 65535
+        assert r.s.min() >= 0 and r.s.max() <= 63
+        assert np.abs(r.b).max() < 1 << isa.PARAM_B_BITS - 1
+        low, high = network.tensors[layer.output].fmt.range
+        assert low <= r.lo <= r.hi <= high
+        if layer.op in ("conv", "depthwise"):
+            stored = store_weights(layer.weights, layer.weight_format).astype(np.int64)
+            bound = max(abs(v) for v in network.tensors[layer.inputs[0]].fmt.range)
+            assert np.abs(stored).reshape(len(stored), -1).sum(1).max() * bound < 2 ** 39
+
+
+def test_raw8_is_unsigned_after_relu_only(calibrated):
+    graph, calibration, _ = calibrated
+    network = quantize(graph, calibration, "raw8", "raw8", bias_correction=False)
+    names = {layer.output: str(network.tensors[layer.output].fmt) for layer in network.layers}
+    assert names[network.output] == "raw16"
+    signed = {layer.output for layer in graph.layers if layer.lo != 0} - {network.output}
+    assert {n for n, f in names.items() if f == "raw8"} <= signed
+    assert all(names[layer.output] == "raw8u" for layer in graph.layers if layer.lo == 0)
+
+
+def test_zero_channels_and_constant_outputs():
+    module = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1, groups=1), nn.ReLU(),
+                           nn.Conv2d(4, 4, 3, padding=1, groups=4))
+    with torch.no_grad():
+        module[0].weight[1] = 0
+        module[0].bias[1] = 0.75
+        module[2].weight[2] = 0
+        module[2].bias[2] = 0
+    images = np.random.default_rng(1).normal(size=(8, 2, 6, 6)).astype(np.float32)
+    graph = import_module(module, images[:1])
+    network = quantize(graph, calibrate(graph, images), "raw16", "raw16")
+    out = run_reference(network, quantize_input(network, images))
+    real = out * network.tensors[network.output].scale
+    expected = run_float(graph, images).numpy().reshape(real.shape)
+    assert np.abs(real - expected).max() < 1e-3 * np.abs(expected).max() + 1e-3
+    assert not out[:, 2].any()
+
+
+def test_accumulate_is_an_integer_convolution(calibrated):
+    graph, calibration, images = calibrated
+    network = quantize(graph, calibration, "raw16", "raw16", bias_correction=False)
+    layer = network.layers[0]
+    x = quantize_input(network, images[:2])
+    acc = accumulate(layer, [x], layer.weights)
+    padded = np.pad(x.astype(object), [(0, 0), (0, 0), (1, 1), (1, 1)])
+    window = padded[1, :, 2 * 5:2 * 5 + 3, 2 * 7:2 * 7 + 3]
+    assert int(acc[1, 3, 5, 7]) == (window * layer.weights[3].astype(object)).sum()
+
+
+def test_refusals(calibrated):
+    graph, calibration, images = calibrated
+    with pytest.raises(ValueError, match="zfpe4 to zfpe16"):
+        quantize(graph, calibration, "zfpe3", "raw8")
+    with pytest.raises(ValueError, match="no layer or tensor 'nothing'"):
+        quantize(graph, calibration, overrides={"nothing": "raw8"})
+    with pytest.raises(ValueError, match=r"expected \(N, 1, 28, 28\)"):
+        calibrate(graph, images[:, :, :20])
+    with pytest.raises(ValueError, match="NaN"):
+        calibrate(graph, np.full((1, 1, 28, 28), np.nan))

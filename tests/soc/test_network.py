@@ -1,0 +1,72 @@
+"""A small real network on the simulated SoC, over its UART: what CI proves on every submission."""
+
+import numpy as np
+import pytest
+
+import litepress
+from litepress.host.device.sim import SimDevice
+from litepress.host.evaluate import accuracy
+from litepress.models.data import fashion_mnist
+from litepress.models.tiny import calibration_images, preprocess_tiny, tiny
+from litepress.soc.sim import build_sim
+
+pytestmark = pytest.mark.soc
+ARCH = "tiny"
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    return build_sim(ARCH)
+
+
+@pytest.fixture(scope="module")
+def test_set():
+    images, labels = fashion_mnist("test")
+    return preprocess_tiny(images[:200]), labels[:200]
+
+
+@pytest.mark.parametrize("fmt", ["raw16", "raw8", "zfpe12", "zfpe8"])
+def test_every_tensor_and_the_logits_are_equal(simulator, test_set, fmt):
+    xs, labels = test_set
+    calibration = calibration_images(64)
+    image = litepress.compress(tiny(), calibration[:1], calibration, fmt, fmt, arch=ARCH, keep=True)
+    with SimDevice(simulator) as sim, litepress.connect("golden") as golden:
+        sim.load(image)
+        golden.load(image)
+        for x in xs[:3]:
+            np.testing.assert_array_equal(sim.run(x), golden.run(x))
+            for name in image.meta["tensors"]:
+                assert sim.read_tensor_bytes(name) == golden.read_tensor_bytes(name), name
+        counters = sim.counters()
+        macs = sum(c["mac_cycles"] for c in counters)
+        assert 0 < macs < sum(c["cycles"] for c in counters) <= sim.run_cycles
+        right = accuracy(golden.run_batch(xs), labels)
+        assert right > 70, f"{fmt}: {right} % on 200 test images"
+
+
+def test_loading_skips_what_matches(simulator):
+    calibration = calibration_images(16)
+    first, second = (litepress.compress(tiny(), calibration[:1], calibration, w, "raw8", arch=ARCH,
+                                        bias_correction=False) for w in ("raw16", "raw8"))
+    with SimDevice(simulator, preload=first) as sim:
+        sim.load(first)
+        total = 512 + sum(s.size for s in first.sections if s.dram != 0xffffffff)
+        assert sim.skipped_bytes == total
+        sim.load(second)
+        assert sim.skipped_bytes < total
+        with litepress.connect("golden") as golden:
+            golden.load(second)
+            x = calibration[0]
+            np.testing.assert_array_equal(sim.run(x), golden.run(x))
+
+
+def test_load_fills_the_line(simulator):
+    """At most 40 system clocks a byte, so that 3 Mbaud are filled at 50 MHz."""
+    calibration = calibration_images(4)
+    image = litepress.compress(tiny(), calibration[:1], calibration, "raw16", "raw16", arch=ARCH,
+                               bias_correction=False)
+    with SimDevice(simulator) as sim:
+        before = sim.client.status()["cycles"]
+        sim.load(image)
+        clocks = sim.client.status()["cycles"] - before
+    assert clocks / len(image.bytes()) < 40
