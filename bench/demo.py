@@ -6,6 +6,7 @@ MobileNetV2 1.0 at 96x96 (ImageNet backbone, FashionMNIST head) is compressed in
 the golden model runs on 1,000 test images and the simulated SoC, loaded over its UART, on 10.
 """
 
+import logging
 import os
 import sys
 import time
@@ -61,16 +62,15 @@ def bits_per_value(image):
     return weights, 8 * sum(t["bytes"] for t in tensors) / values
 
 
-def simulate(image, path, xs, arch, say):
-    """Load the image file over the UART into the simulated SoC and run float ``xs`` (N, C, H, W).
+def simulate(image, path, xs, simulator, say):
+    """Load the image file over the UART into a simulator and run float ``xs`` (N, C, H, W).
 
     Returns a dict: ``answers`` and ``expected`` (encoded outputs of SoC and golden model, lists of
     bytes), ``cycles`` (list), ``load_cycles``, ``counters``, ``clocks_per_second``.
     """
     found = {"answers": [], "expected": [], "cycles": []}
     image = Image.load(path)
-    with connect(f"sim:{build_sim(arch, say=lambda text: None)}") as sim, \
-            connect("golden") as golden:
+    with connect(f"sim:{simulator}") as sim, connect("golden") as golden:
         before, start = sim.client.status()["cycles"], time.monotonic()
         sim.load(image, progress=lambda done, total: say("load over the UART", done, total))
         found["load_cycles"] = sim.client.status()["cycles"] - before
@@ -126,7 +126,8 @@ def main(images: Annotated[int, typer.Option(help="Test images through the simul
     Example: python -m litepress.bench.demo --images 2 --golden-images 100
     """
     began = time.monotonic()
-    build_sim(arch, say=console.print)
+    logging.disable(logging.WARNING)   # LiteX tells every step of a build.
+    simulator = build_sim(arch, say=console.print)
     path = Path("build") / f"demo_{weights}_{activations}_{arch}.lpk"
     columns = (TextColumn("{task.description:<30}"), BarColumn(), TextColumn(
         "{task.completed:>9,.0f} of {task.total:>9,.0f}"), TimeElapsedColumn())
@@ -143,7 +144,7 @@ def main(images: Annotated[int, typer.Option(help="Test images through the simul
         xs = preprocess(test[:max(golden_images, images)], RESOLUTION)
         # The simulator takes one core, the golden model the other.
         with ThreadPoolExecutor(1) as pool:
-            simulation = pool.submit(simulate, image, path, xs[:images], arch, say)
+            simulation = pool.submit(simulate, image, path, xs[:images], simulator, say)
             answers = golden_logits(image, xs[:golden_images], max((os.cpu_count() or 2) - 1, 1),
                                     progress=lambda *n: say("golden model: accuracy", *n))
             found = simulation.result()
@@ -164,7 +165,7 @@ def main(images: Annotated[int, typer.Option(help="Test images through the simul
                   f"{golden_images} --weights {weights} --activations {activations} --arch {arch}",
                   "FashionMNIST test images, 96x96; ImageNet backbone, FashionMNIST head",
                   figures, image_sha256=image.hash, layers=layer_rows(image, found["counters"]))
-    console.print(f"{'written':<12}{result}, after {time.monotonic() - began:.0f} s",
+    console.print(f"{'written':<12}{os.path.relpath(result)}, after {time.monotonic() - began:.0f} s",
                   soft_wrap=True)
     raise typer.Exit(0 if figures["images_equal"] == images else 1)
 

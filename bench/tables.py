@@ -11,7 +11,7 @@ import matplotlib
 from .results import RESULTS
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
+import matplotlib.pyplot as plt
 
 README = RESULTS.parents[1] / "README.md"
 BEGIN, END = "<!-- results: made by python -m litepress.bench.tables -->", "<!-- /results -->"
@@ -45,8 +45,8 @@ def table(demo, tensors):
     for k in kinds:
         if f"golden_{k}" in t:
             rows.append((f"Accuracy, weights and activations {k}",
-                         f"{t[f'golden_{k}']:.1f} % at {t[f'weight_bits_{k}']:.2f} / "
-                         f"{t[f'activation_bits_{k}']:.2f} bits a value (float {t['float']:.1f} %)"))
+                         f"{t[f'golden_{k}']:.1f} % (float {t['float']:.1f} %) at "
+                         f"{t[f'weight_bits_{k}']:.2f} / {t[f'activation_bits_{k}']:.2f} bits"))
     return rows
 
 

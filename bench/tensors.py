@@ -7,6 +7,7 @@ FashionMNIST test image through it, every byte of every tensor compared; and the
 accuracy on 1,000 test images.
 """
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,7 @@ def main(formats: Annotated[str, typer.Option(help="Storage formats, comma-separ
 
     Example: python -m litepress.bench.tensors --formats zfpe8 --golden-images 0
     """
+    logging.disable(logging.WARNING)   # LiteX tells every step of a build.
     simulator = build_sim(arch, say=console.print)
     test, labels = fashion_mnist("test")
     xs, labels = preprocess(test[:max(golden_images, 1)], RESOLUTION), labels[:golden_images]

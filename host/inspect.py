@@ -40,7 +40,7 @@ def section_table(image):
 
 
 def layer_table(image):
-    """Operation, shapes, MACs, formats, weight bytes, bits a weight, tiling and predicted clocks."""
+    """Operation, shapes, MACs, formats, weight bytes, bits a weight, predicted clocks, tiling."""
     table = _table("layers", ">slot", "layer", "operation", "input", "output", ">MACs", "weights",
                    "activations", ">raw bytes", ">stored bytes", ">bits/weight",
                    ">predicted cycles", "tiling")
@@ -97,8 +97,8 @@ def inspect(image, console, program=False):
         console.print(table(image))
     raw = sum(layer["raw_bytes"] for layer in image.meta["layers"])
     stored = sum(layer["stored_bytes"] for layer in image.meta["layers"])
-    console.print(f"weights: {raw:,} bytes in float32, {stored:,} stored ({raw / stored:.2f} to 1); "
-                  f"the region takes {image.header['region_bytes']:,} bytes", soft_wrap=True)
+    console.print(f"weights: {raw:,} bytes in float32, {stored:,} stored ({raw / stored:.2f} to "
+                  f"1); the region takes {image.header['region_bytes']:,} bytes", soft_wrap=True)
     if program:
         for line in listing(image):
             console.print(line, highlight=False, soft_wrap=True)

@@ -114,7 +114,7 @@ def allocate(sizes, spans, start, keep=False):
                 break
             at = max(at, align(high))
         places[name] = at
-    return places, max([start, *(places[n] + sizes[n] for n in places)])
+    return {n: places[n] for n in spans}, max([start, *(places[n] + sizes[n] for n in places)])
 
 
 def plan(network, arch, keep=False, region_bytes=32 << 20, clocks_per_word=1.0):

@@ -171,10 +171,10 @@ class Program:
         touched = [a for a in accesses(engine, held, self.arch) if a[0] != MEM_DRAM]
         waits = self._waits(engine, touched)
         for other, count in waits.items():
-            self.words.append(isa.word(engine, WAITS[other], count))
+            self.words.append(engine << isa.ENGINE_SHIFT | WAITS[other] << isa.REG_SHIFT | count)
         index = self._count[engine]
         self.gos.append(Go(engine, index, len(self.words), dict(held), waits))
-        self.words.append(isa.word(engine, isa.GO, 0))
+        self.words.append(engine << isa.ENGINE_SHIFT | isa.GO << isa.REG_SHIFT)
         self._known[engine][engine] = self._count[engine] = index + 1
         self._clocks[engine].append(dict(self._known[engine]))
         for memory, start, stop, write in touched:

@@ -256,8 +256,9 @@ def _estimate(geo, tiling, arch):
     return clocks + alone + compute / steps + GO_OVERHEAD * steps
 
 
-def candidates(geo, arch):
-    """Tilings that fit, least estimated time first. PlanError when there is none."""
+def candidates(geo, arch, hopeless=HOPELESS):
+    """Tilings that fit, least estimated time first, up to ``hopeless`` times the least. PlanError
+    when there is none."""
     found = {}
     for channels in _channel_sizes(geo, arch):
         subs = _sub_sizes(geo, channels, arch)
@@ -280,5 +281,5 @@ def candidates(geo, arch):
                         f"output row of {least} channels, takes {need} vectors of ABUF: abuf_depth "
                         f"is {arch.abuf_depth}")
     least = min(found.values())
-    return sorted((t for t in found if found[t] <= HOPELESS * least),
+    return sorted((t for t in found if found[t] <= hopeless * least),
                   key=lambda t: (found[t], -t.rows, t.channels))

@@ -33,6 +33,7 @@ from .core import LitePressSoC
 
 ROOT     = Path(__file__).resolve().parents[1]
 BUILDS   = ROOT / "build" / "sim"
+WORK     = ROOT / "build" / "sim-work"      # Not below BUILDS: unfinished.
 NAME     = "litepress_sim"
 CLK_FREQ = 50e6
 # What a build depends on beside its arch and the versions of tools.
@@ -167,7 +168,7 @@ def build_sim(arch, trace=False, say=print):
     label = arch if isinstance(arch, str) else "custom"
     arch  = ARCHS.get(label, arch)
     final = BUILDS / build_key(arch, trace)
-    with _locked(final.with_suffix(".lock")):
+    with _locked(WORK / f"{final.name}.lock"):
         if (final / NAME).exists():
             os.utime(final / NAME)      # The newest is what the host's "sim" takes.
         else:
@@ -179,7 +180,7 @@ def build_sim(arch, trace=False, say=print):
 
 def _build(arch, trace, final, say):
     start = time.monotonic()
-    work  = ROOT / "build" / "sim-work" / f"{final.name}.{os.getpid()}"
+    work  = WORK / f"{final.name}.{os.getpid()}"
     shutil.rmtree(work, ignore_errors=True)
     out   = work / "out"
     out.mkdir(parents=True)
@@ -195,6 +196,7 @@ def _build(arch, trace, final, say):
              "firmware": size, "versions": {name: metadata.version(name) for name in PACKAGES}}
     (out / "about.json").write_text(json.dumps(about, indent=1) + "\n")
     shutil.rmtree(final, ignore_errors=True)
+    final.parent.mkdir(parents=True, exist_ok=True)
     out.rename(final)
     shutil.rmtree(work)
     say(f"simulator {final.name}: built in {time.monotonic() - start:.0f} s")
@@ -211,6 +213,7 @@ def _locked(path):
 
 def _point(link, target):
     temporary = link.with_name(f"{link.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
     temporary.symlink_to(target.name)
     temporary.replace(link)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from litepress.host.graph import ADD, CONV, DEPTHWISE, POOL, Layer, Network, Requant, Tensor
-from litepress.spec.formats import Format
+from litepress.spec.formats import ZFPE, Format
 
 RAW16 = Format.parse("raw16")
 
@@ -22,12 +22,14 @@ class Builder:
     def shape(self, name):
         return self.net.tensors[name].shape
 
-    def _requant(self, cout, taps, relu):
-        """Brings sums of ``taps`` products of 10- and 12-bit numbers back to some 12 bits."""
-        s = np.full(cout, 4 + self.rng.integers(0, 3))
+    def _requant(self, source, fmt, cout, taps, relu):
+        """Brings sums of ``taps`` products with 12-bit weights back to some 12 bits, or to 8 where
+        ``fmt`` holds no more."""
+        narrow = [f.bits == 8 and f.kind != ZFPE for f in (self.net.tensors[source].fmt, fmt)]
+        s = np.full(cout, 4 + self.rng.integers(0, 3)) - 4 * narrow[0] + 5 * narrow[1]
         m = self.rng.integers(1 << 12, 1 << 13, cout)
         m = np.maximum(m // max(1, int(np.sqrt(taps))), 1)
-        b = self.rng.integers(-(1 << 10), 1 << 10, cout) + (1 << (s - 1))
+        b = self.rng.integers(-(1 << 10), 1 << 10, cout) + (1 << s >> 1)
         return Requant(m.astype(np.int64), s.astype(np.int64), b.astype(np.int64),
                        0 if relu else -32768, 32767)
 
@@ -37,10 +39,12 @@ class Builder:
         fmt = self.activations
         if not isinstance(fmt, str):
             fmt = fmt[self.rng.integers(len(fmt))]
-        self.net.tensors[out] = Tensor(out, shape, Format.parse(fmt), 1 / 64)
+        fmt = Format.parse(fmt)
+        requant = self._requant(inputs[0], fmt, shape[0], taps, relu)
+        self.net.tensors[out] = Tensor(out, shape, fmt, 1 / 64)
         self.net.layers.append(Layer(name, op, inputs, out, weights.astype(np.int16),
-                                     self._requant(shape[0], taps, relu), weight_format,
-                                     macs=macs, source=f"features.{name}", **options))
+                                     requant, weight_format, macs=macs,
+                                     source=f"features.{name}", **options))
         self.net.output = out
         return out
 

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("litex")
 
 from litepress.host.device.client import Client, Request, RequestError
-from litepress.soc import sim
+from litepress.soc import sim, verilate
 from litepress.spec import image as layout
 from litepress.spec import isa, wire
 from litepress.spec.arch import ARCHS
@@ -250,8 +250,19 @@ def test_unknown_arch():
         sim.build_sim("huge")
 
 
+def test_trace_headers_are_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("CPATH", str(tmp_path))
+    (tmp_path / "lz4.h").write_text("#error none\n")
+    with pytest.raises(RuntimeError, match="apt-get install liblz4-dev zlib1g-dev"):
+        verilate.check_trace_headers()
+
+
 @pytest.mark.slow
 def test_trace(tmp_path):
+    try:
+        verilate.check_trace_headers()
+    except RuntimeError as error:
+        pytest.skip(str(error))
     traced = sim.build_sim("tiny", trace=True) / sim.NAME
     done = run(traced, "--max-cycles", 3000, "--trace", tmp_path / "t.fst", "--trace-start", 100,
                "--trace-end", 200)
