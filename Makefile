@@ -5,6 +5,8 @@ ARCH   ?= sim
 BOARD  ?= ulx3s-85f
 # Two at a time: what the SoC simulations and PyTorch leave room for on a small machine.
 PYTEST := $(PYTHON) -m pytest -n 2
+# NumPy: the golden model runs a process a core instead.
+export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-slow lint sim bitstream clean

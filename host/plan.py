@@ -18,7 +18,7 @@ from .emit import (
     weight_loads,
 )
 from .image import align, row_bytes
-from .predict import predict
+from .predict import CLOCKS_PER_WORD, predict
 from .program import Program
 from .tiling import Geometry, PlanError, Tiling, candidates, geometry
 
@@ -60,7 +60,7 @@ class Plan:
     predicted: list            # One dict a layer: see host.predict.
 
 
-def choose(layer, tensors, arch, clocks_per_word=1.0):
+def choose(layer, tensors, arch, clocks_per_word=CLOCKS_PER_WORD):
     """(Geometry, Tiling) of a layer: the tiling that takes the fewest predicted clocks."""
     geo = geometry(layer, tensors, arch)
     best = None
@@ -117,7 +117,7 @@ def allocate(sizes, spans, start, keep=False):
     return {n: places[n] for n in spans}, max([start, *(places[n] + sizes[n] for n in places)])
 
 
-def plan(network, arch, keep=False, region_bytes=32 << 20, clocks_per_word=1.0):
+def plan(network, arch, keep=False, region_bytes=32 << 20, clocks_per_word=CLOCKS_PER_WORD):
     """Plan a graph.Network for an Arch: a Plan.
 
     PlanError: a layer that no tiling can run, tensors that do not fit ``region_bytes``, more layers

@@ -1,9 +1,9 @@
 """Cycles a program takes, from its GOs alone: the planner compares tilings by it.
 
 Three engines run side by side, each a list of GOs with WAITs between them. A GO's own time is the
-larger of what DRAM and what the data path need; the constants describe gateware/. Nothing here
-models SDRAM refresh, row misses, ABUF bank conflicts or the two DMA ports meeting at the
-controller (other than their sum as a floor of a layer's time).
+larger of what DRAM and what the data path need; the constants describe gateware/. LOAD and STORE
+share the DRAM only through their sum, as a floor of a layer's time; ABUF bank conflicts are not
+modelled.
 """
 
 from ..spec import isa
@@ -13,6 +13,9 @@ from .program import FORMATS
 LOAD_LATENCY, STORE_LATENCY = 40, 40    # Clocks of a GO besides its blocks.
 COMPUTE_LATENCY = 30
 MARK_CLOCKS = 40
+# Clocks a 32-bit word takes at the DRAM, refresh and row changes included: what layers that wait
+# for DRAM took in the simulated SoC.
+CLOCKS_PER_WORD = 1.13
 
 
 def window_vectors(r):
@@ -45,7 +48,7 @@ def dma_clocks(r, clocks_per_word):
     return max(dma_words(r) * clocks_per_word, r["RUNS"] * r["RUN_LEN"])
 
 
-def predict(gos, columns, clocks_per_word=1.0):
+def predict(gos, columns, clocks_per_word=CLOCKS_PER_WORD):
     """gos: list of host.program.Go. Returns a dict a MARK: {slot, cycles, compute, load, store,
     read_words, write_words}; compute, load and store are the clocks each engine works."""
     names = {isa.LOAD: "load", isa.COMPUTE: "compute", isa.STORE: "store"}

@@ -31,7 +31,7 @@ need make command -v make
 need perl command -v perl
 need dataset-fashion-mnist test -e /usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz
 # A .venv that works needs neither of these again.
-if ! $VENV/bin/python -c "" 2>/dev/null; then
+if ! $VENV/bin/python -c "import pip" 2>/dev/null; then
 	need python3 command -v "$PYTHON"
 	need python3-venv "$PYTHON" -c "import ensurepip, venv"
 fi
@@ -54,12 +54,11 @@ fi
 
 # Python packages ----------------------------------------------------------------------------------
 
-# install STAMP KEY: what follows is up to date when the stamp says so.
-stamped() {
+stamped() {     # stamped FILE KEY: what FILE stands for was installed with KEY.
 	[ "$(cat "$VENV/$1" 2>/dev/null)" = "$2" ]
 }
 
-if ! $VENV/bin/python -c "" 2>/dev/null; then
+if ! $VENV/bin/python -c "import pip" 2>/dev/null; then
 	"$PYTHON" -c "import sys; sys.exit(sys.version_info < (3, 11))" \
 		|| fail "$("$PYTHON" --version 2>&1): needed is Python 3.11 or later (PYTHON=... names another)"
 	echo "setup: creating $VENV"

@@ -19,6 +19,7 @@ On-chip memories
     ABUF  activation vectors: 4 lanes x int16, ``abuf_depth`` vectors.
     WBUF  weight words: ``columns`` x int16, ``wbuf_depth`` words.
     PBUF  requantization records, 64 bits, ``pbuf_depth`` records (see PARAM_*).
+    Addresses wrap: each counts modulo the depth of its memory.
 
 DRAM addresses are 32-bit-word offsets into the model's region; an access at or beyond the
 region's end stops the program with an error.

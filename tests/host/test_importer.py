@@ -82,7 +82,7 @@ def test_everything_unsupported_is_listed():
 @pytest.mark.parametrize("module, part", [
     (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), "pad"),
     (nn.Conv2d(3, 4, (1, 3)), "kernel 1x3"),
-    (nn.Conv2d(3, 4, 9), "kernel 9x9"),
+    (nn.Conv2d(3, 4, 9, padding=4), "kernel 9x9"),
     (nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)),
      "running statistics"),
     (nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 1)), "directly follow"),

@@ -182,7 +182,7 @@ def test_predict_by_hand():
     assert [g.waits for g in program.gos[:4]] == [{}, {}, {isa.LOAD: 2}, {isa.COMPUTE: 1}]
     assert [(g.engine, g.index, g.position, g.waits) for g in walk(program.words)] == \
         [(g.engine, g.index, g.position, g.waits) for g in program.gos]
-    layer, = predict(program.gos, 4)
+    layer, = predict(program.gos, 4, clocks_per_word=1.0)
     compute = compute_clocks(program.gos[2].registers, 4)
     assert layer["slot"] == 7
     assert (layer["read_words"], layer["write_words"]) == (256, 8)

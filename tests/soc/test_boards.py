@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("litex_boards")
 
+from litepress.soc import accelerator, core, sim
 from litepress.soc import board as board_module
-from litepress.soc import core
 from litepress.soc.boards import BOARDS
 from litepress.spec.arch import ARCHS
 
@@ -28,6 +28,32 @@ def test_elaborates(name, tmp_path, monkeypatch):
     assert "--timing-allow-fail" not in text and "nextpnr-ecp5" in text
     rom = next(directory.glob("*rom.init")).read_text().split()
     assert 500 < len(rom) <= core.ROM_BYTES // 4
+
+
+def test_simulation_has_the_boards_sdram():
+    """Same PHY settings and module: same clock counts."""
+    from litedram.phy import HalfRateGENSDRPHY
+    from litex_boards.platforms import radiona_ulx3s
+
+    board = BOARDS["ulx3s-85f"]
+    soc = sim.SimSoC(ARCHS["tiny"])
+    phy = HalfRateGENSDRPHY(radiona_ulx3s.Platform().request("sdram"), board.clk_freq)
+    ours, theirs = ({name: value for name, value in vars(settings).items() if name != "self"}
+                    for settings in (soc.sdrphy.settings, phy.settings))
+    assert ours == theirs and len(ours) > 10
+    assert (type(soc.sdrphy.module).__name__, soc.sys_clk_freq) == (board.sdram_module,
+                                                                    board.clk_freq)
+    assert soc.sdram.crossbar.controller.data_width == 32
+
+
+def test_add_accelerator_refuses():
+    soc = sim.LitePressSoC(sim.SimPlatform("SIM", list(sim.IO)), 50e6)
+    with pytest.raises(ValueError, match="no LiteDRAM core 'sdram'"):
+        accelerator.add_accelerator(soc, ARCHS["tiny"])
+    soc = sim.SimSoC(ARCHS["tiny"])
+    soc.constants["CONFIG_L2_SIZE"] = 8192
+    with pytest.raises(ValueError, match="L2 cache of 8192 bytes: allowed is none"):
+        accelerator.add_accelerator(soc, ARCHS["tiny"], name="second")
 
 
 def test_table():
