@@ -165,7 +165,8 @@ def main(images: Annotated[int, typer.Option(help="Test images through the simul
                   f"{golden_images} --weights {weights} --activations {activations} --arch {arch}",
                   "FashionMNIST test images, 96x96; ImageNet backbone, FashionMNIST head",
                   figures, image_sha256=image.hash, layers=layer_rows(image, found["counters"]))
-    console.print(f"{'written':<12}{os.path.relpath(result)}, after {time.monotonic() - began:.0f} s",
+    seconds = time.monotonic() - began
+    console.print(f"{'written':<12}{os.path.relpath(result)}, after {seconds:.0f} s",
                   soft_wrap=True)
     raise typer.Exit(0 if figures["images_equal"] == images else 1)
 

@@ -5,6 +5,7 @@ operation before them. What is not supported is collected and reported at once, 
 """
 
 import copy
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -78,15 +79,24 @@ class _Importer:
         """A parameter or buffer as float64, None for None."""
         if node is None:
             return None
-        full = self.constants[node.name]
+        full = self.constants.get(getattr(node, "name", None))
+        if full is None:
+            raise UnsupportedError(f"{self.graph.name}: computed weights ({node}): allowed are "
+                                   f"parameters; fold weight_norm and the like first")
         value = self.program.state_dict.get(full, self.program.constants.get(full))
         return value.detach().double().numpy()
+
+    def layer_name(self, node):
+        """The module's name; with a number behind it where a module is called again."""
+        name, taken = _module_name(node), {layer.name for layer in self.graph.layers}
+        names = itertools.chain([name], (f"{name}#{i}" for i in itertools.count(2)))
+        return next(n for n in names if n not in taken)
 
     def new(self, node, op, inputs, **fields):
         """Append a layer whose output is this node's tensor."""
         shape = tuple(node.meta["val"].shape)[1:]
         shape = shape + (1,) * (3 - len(shape))
-        layer = FloatLayer(_module_name(node), op, [self.tensor[i] for i in inputs], node.name,
+        layer = FloatLayer(self.layer_name(node), op, [self.tensor[i] for i in inputs], node.name,
                            source=[_module_name(node)], **fields)
         self.graph.layers.append(layer)
         self.graph.shapes[node.name] = shape
@@ -107,9 +117,13 @@ class _Importer:
 
     def foldable(self, node):
         """The layer that makes this node's input, if nobody else reads it unfolded."""
-        source = node.args[0]
-        layer = self.layer_of.get(self.tensor.get(source))
-        if layer is None or len(source.users) != 1 or layer.lo > -math.inf or layer.hi < math.inf:
+        name = self.tensor.get(node.args[0])
+        layer = self.layer_of.get(name)
+        if layer is None or layer.lo > -math.inf or layer.hi < math.inf:
+            return None
+        # Every node that stands for this tensor, directly or through what changes nothing, has one
+        # reader: a chain that ends here.
+        if any(len(n.users) != 1 for n, t in self.tensor.items() if t == name and n is not node):
             return None
         return layer
 
@@ -190,6 +204,9 @@ class _Importer:
 
     def add(self, node):
         a, b = node.args[:2]
+        in_place = str(node.target).startswith("aten.add_")
+        if in_place and isinstance(a, torch.fx.Node) and len(a.users) != 1:
+            return self.problem(node, "in place on a tensor that others read: allowed is a + b")
         if not all(isinstance(v, torch.fx.Node) and v in self.tensor for v in (a, b)):
             return self.problem(node, "allowed is the sum of two activation tensors")
         if a.meta["val"].shape != b.meta["val"].shape or node.kwargs.get("alpha", 1) != 1:
@@ -209,9 +226,11 @@ class _Importer:
         self.pool(node, node.args[0])
 
     def mean(self, node):
-        dims = sorted(d % 4 for d in node.args[1])
-        if node.args[0].meta["val"].dim() != 4 or dims != [2, 3]:
-            return self.problem(node, f"over dimensions {list(node.args[1])}: allowed are 2 and 3")
+        dims = node.args[1] if len(node.args) > 1 else None
+        if (node.args[0].meta["val"].dim() != 4 or not dims or node.kwargs.get("dtype")
+                or sorted(d % 4 for d in dims) != [2, 3]):
+            return self.problem(node, f"over dimensions {dims or 'all'}: allowed are 2 and 3, "
+                                      f"float32")
         self.pool(node, node.args[0])
 
     def flatten(self, node):
@@ -224,12 +243,21 @@ class _Importer:
 
     def linear(self, node):
         x, weight = node.args[0], self.value(node.args[1])
+        if x.meta["val"].dim() != 2:
+            self.problem(node, f"on a tensor of {x.meta['val'].dim()} dimensions: allowed are 2 "
+                               f"(flatten it after a global pool)")
         bias = self.value(node.args[2]) if len(node.args) > 2 else None
         self.new(node, CONV, [x], weight=weight[:, :, None, None],
                  bias=np.zeros(len(weight)) if bias is None else bias)
 
     def same(self, node):
         self.alias(node)
+
+    def dropout(self, node):
+        self.alias(node)
+        if node.args[2]:
+            self.problem(node, "in training mode even in eval(): allowed is Dropout, or "
+                               "training=self.training")
 
     OPERATORS = {
         "conv2d.default": conv2d, "conv2d.padding": conv2d, "batch_norm.default": batch_norm,
@@ -238,8 +266,8 @@ class _Importer:
         "clamp.default": clamp, "clamp_.default": clamp, "add.Tensor": add, "add_.Tensor": add,
         "adaptive_avg_pool2d.default": adaptive_avg_pool2d, "mean.dim": mean,
         "flatten.using_ints": flatten, "view.default": flatten, "reshape.default": flatten,
-        "squeeze.dims": flatten, "linear.default": linear, "dropout.default": same,
-        "dropout_.default": same, "feature_dropout.default": same, "alias.default": same,
+        "squeeze.dims": flatten, "linear.default": linear, "dropout.default": dropout,
+        "dropout_.default": dropout, "feature_dropout.default": dropout, "alias.default": same,
         "contiguous.default": same,
     }
 

@@ -22,6 +22,8 @@ HEADROOM = 1.25          # Of 16-bit tensors over what calibration saw.
 POOL_WEIGHT = 4096       # Keeps acc * m >> 16 well above one output step.
 MAX_SHIFT = 24           # Largest s: b (42 bits) then holds biases of 2^17 output steps.
 ADD_LIMIT = 32767
+LARGEST_RATIO = 65535 / 65536
+ACC_LIMIT = 2 ** (isa.ACC_BITS - 1)
 
 
 def _format(text):
@@ -30,7 +32,8 @@ def _format(text):
 
 def _ratio(values):
     """R (n,) float64 in (0, 1) -> m, s int64."""
-    mantissa, exponent = np.frexp(values)
+    # Just below 1, 2^16 * R would round up to a shift of -1.
+    mantissa, exponent = np.frexp(np.minimum(values, LARGEST_RATIO))
     m = np.floor(mantissa * (1 << isa.PARAM_M_BITS) + 0.5).astype(np.int64)
     carry = m == 1 << isa.PARAM_M_BITS
     return np.where(carry, m >> 1, m), -(exponent + carry).astype(np.int64)
@@ -45,8 +48,11 @@ def _bias(real, scale, s):
 
 def _tensor(name, shape, low, high, fmt, lo=-math.inf, hi=math.inf):
     """The tensor's scale from the range seen and the activation's bounds."""
-    if fmt.kind == RAW8 and low >= 0:
+    if fmt.kind == RAW8 and lo >= 0:
         fmt = Format(RAW8U, 8)
+    if fmt.kind == RAW8U and lo < 0 and low < 0:
+        raise ValueError(f"tensor {name}: format raw8u, but it is as low as {low:.3g}: allowed are "
+                         f"the signed formats")
     large = fmt.range[1]
     headroom = 1.0 if fmt.bits == 8 and fmt.kind in (RAW8, RAW8U) else HEADROOM
     reach = max(min(high * headroom, hi), 0) / large, max(-max(low * headroom, lo), 0) / large
@@ -67,25 +73,25 @@ def _weights(layer, x, scale_y, fmt):
     w = layer.weight
     axes = tuple(range(1, w.ndim))
     largest = fmt.range[1]
-    # A channel's scale is at least what MAX_SHIFT can requantize; so zero channels get one too.
-    floor = scale_y / x.scale * 2.0 ** -MAX_SHIFT
-    scale = np.maximum(np.abs(w).max(axis=axes) / largest, floor)
-    limit = 2.0 ** (isa.ACC_BITS - 1)
+    # A channel's scale is at least what MAX_SHIFT can requantize; so zero channels get one too. It
+    # is at most what one step of input and weight may weigh in the output; larger weights, which
+    # few bits a weight make possible, saturate.
+    unit = scale_y / x.scale
+    scale = np.maximum(np.abs(w).max(axis=axes) / largest, unit * 2.0 ** -MAX_SHIFT)
+    scale = np.minimum(scale, unit * LARGEST_RATIO)
     bound = max(abs(v) for v in x.fmt.range)
     while True:
         q = np.floor(w / scale.reshape(-1, *[1] * len(axes)) + 0.5)
         q = np.clip(q, -largest, largest).astype(np.int16)
         stored = store_weights(q, fmt)
-        over = np.abs(stored.astype(np.int64)).sum(axis=axes) * bound >= limit
+        over = np.abs(stored.astype(np.int64)).sum(axis=axes) * bound >= ACC_LIMIT
         if not over.any():
             break
+        if (over & (2 * scale > unit * LARGEST_RATIO)).any():
+            raise ValueError(f"layer {layer.name}, channel {int(over.argmax())}: the accumulator "
+                             f"may leave {isa.ACC_BITS} bits and the weights cannot be coarser: "
+                             f"use a format with fewer bits for its input")
         scale = np.where(over, 2 * scale, scale)
-    ratio = x.scale * scale / scale_y
-    if (ratio >= 1).any():
-        c = int(ratio.argmax())
-        raise ValueError(f"layer {layer.name}, channel {c}: weights of {np.abs(w[c]).max():.3g} on "
-                         f"input steps of {x.scale:.3g} exceed the output step {scale_y:.3g}: "
-                         f"use a format with more bits for the weights or the input")
     return q, stored, scale
 
 
@@ -100,8 +106,11 @@ def _quantize_layer(layer, graph, tensors, scale_y, fmt):
         q = np.array([math.floor(x.scale / unit + 0.5) for x in xs], np.int16)
     else:
         _, high, wide = graph.shapes[layer.inputs[0]]
-        unit = xs[0].scale / (POOL_WEIGHT * high * wide)
-        q = np.array([POOL_WEIGHT], np.int16)
+        weight = POOL_WEIGHT
+        while weight * high * wide * max(abs(v) for v in xs[0].fmt.range) >= ACC_LIMIT:
+            weight //= 2        # 64x64 pixels and more.
+        unit = xs[0].scale / (weight * high * wide)
+        q = np.array([weight], np.int16)
     channels = graph.shapes[layer.output][0]
     return q, q, np.full(channels, unit)
 

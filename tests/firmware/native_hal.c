@@ -303,22 +303,13 @@ uint32_t hal_accel_counter(uint32_t slot, uint32_t index)
 
 static void preload(const char *name)
 {
-	static uint8_t file[1 << 24];
 	FILE *f = fopen(name, "rb");
-	const struct lp_image_header *header = (void *)file;
-	const struct lp_image_section *section = (void *)(header + 1);
 
-	if (!f || !fread(file, 1, sizeof(file), f)) {
+	if (!f || !fread(dram, 1, region_bytes, f)) {
 		fprintf(stderr, "native: cannot read %s\n", name);
 		exit(1);
 	}
 	fclose(f);
-	memcpy(dram, file, LP_IMAGE_HEADER_BYTES);
-	for (int i = 0; i < header->section_count; i++, section++)
-		if (section->dram != LP_IMAGE_NOT_LOADED) {
-			check(section->dram, section->size / 4);
-			memcpy(dram + section->dram, file + section->offset, section->size);
-		}
 }
 
 static int serve(double idle_timeout)

@@ -93,6 +93,51 @@ def test_misreadable_options_are_refused(module, part):
         import_module(module, torch.zeros(1, 3, 8, 8))
 
 
+class Shared(nn.Module):
+    """One convolution; ``how`` says what forward does with it."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.conv, self.drop, self.how = nn.Conv2d(2, 2, 3, padding=1), nn.Dropout(), how
+
+    def forward(self, x):
+        return self.how(self, x)
+
+
+def behind_dropout(net, x):
+    y = net.conv(x)
+    return torch.relu(net.drop(y)) + y
+
+
+def in_place(net, x):
+    y = net.conv(x)
+    return y.add_(net.conv(x)) + net.conv(y)
+
+
+@pytest.mark.parametrize("how, part", [
+    (behind_dropout, "whose output only it reads"),
+    (lambda net, x: nn.functional.dropout(net.conv(x), 0.5, True), "in training mode"),
+    (lambda net, x: net.conv(x).mean((1, 2)), "over dimensions"),
+    (lambda net, x: nn.functional.linear(net.conv(x), torch.ones(3, 8)), "computed weights"),
+])
+def test_values_that_others_read_are_not_misread(how, part):
+    with pytest.raises(UnsupportedError, match=part):
+        import_module(Shared(how), torch.zeros(1, 2, 8, 8))
+
+
+@pytest.mark.parametrize("how, names", [
+    (lambda net, x: net.conv(torch.relu(net.conv(x))), ["conv", "conv#2"]),
+    (in_place, ["conv", "conv#2", None, "conv#3", None]),
+])
+def test_a_module_called_again_makes_another_layer(how, names):
+    module = Shared(how).eval()
+    x = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(4))
+    graph = import_module(module, x)
+    assert [layer.name if layer.op == CONV else None for layer in graph.layers] == names
+    with torch.no_grad():
+        torch.testing.assert_close(run_float(graph, x), module(x).flatten(1), rtol=1e-4, atol=1e-5)
+
+
 def test_wrong_example_is_one_line():
     with pytest.raises(ValueError, match=r"expected \(1, C, H, W\)"):
         import_module(TinyNet(), torch.zeros(2, 1, 28, 28))
