@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = "spec|host|gateware|soc|firmware|models|bench|tests|docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -17,8 +18,7 @@ def test_links_and_files_exist(page):
     for link in links:
         if "://" not in link:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
-    for name in re.findall(r"`((?:spec|host|gateware|soc|firmware|models|bench|tests|docs)/[\w./]+)`",
-                           text):
+    for name in re.findall(rf"`((?:{FOLDERS})/[\w./]+)`", text):
         if name.startswith("docs/results/"):
             continue            # Made by the commands the page names.
         assert (ROOT / name).exists(), f"{page.name}: {name}"
@@ -43,6 +43,6 @@ def test_the_core_in_the_readme_elaborates():
                         *imports, "class Own(LiteXModule):", "    def __init__(self):",
                         *("        " + line for line in body), "own = Own()",
                         "text = str(verilog.convert(own))"])
-    scope = {}
+    scope = {"__name__": "readme"}
     exec(compile(source, "README.md", "exec"), scope)
     assert "module" in scope["text"]
