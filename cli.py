@@ -16,8 +16,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 console = Console()
 
 ImageFile = Annotated[Path, typer.Argument(help="An image made by `litepress compress`.")]
-DeviceName = Annotated[str, typer.Option("--device", "-d", help="golden | sim | socket://HOST:PORT "
-                                         "| a serial port such as /dev/ttyUSB0.")]
+DeviceName = Annotated[str, typer.Option("--device", "-d", help="golden | sim | sim:ARCH | "
+                                         "socket://HOST:PORT | a serial port (/dev/ttyUSB0).")]
 
 
 def _resolve(spec):

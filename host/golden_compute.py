@@ -118,7 +118,8 @@ def _depthwise(abuf, wbuf, r, columns):
 def _pool(abuf, wbuf, r, columns):
     """acc of a global pool; as _dense, the lane sum in lane 0."""
     y, ky, ci = np.arange(r["OUT_ROWS"]), np.arange(r["KH"]), np.arange(r["CIN"])
-    base = r["IN_BASE"] + np.arange(r["COUT"]) * r["IN_GROUP"]
+    group = r["IN_GROUP"] if r["FLAGS"] & isa.FLAG_DEPTHWISE else 0
+    base = r["IN_BASE"] + np.arange(r["COUT"]) * group
     address = (base[:, None, None, None]
                + ((y * r["STRIDE"] + r["ROW_OFF"]) * r["IN_ROW"])[:, None, None]
                + (ky * r["KY_STEP"])[:, None] + ci * r["IN_CH"])
@@ -178,9 +179,9 @@ def compute(abuf, wbuf, pbuf, r, columns):
     channels = np.arange(r["COUT"])
     params = unpack_params(pbuf[(r["P_BASE"] + channels) & len(pbuf) - 1])
     out = _requantize(acc, params, r["CLAMP_LO"], r["CLAMP_HI"])
-    tail = r["OUT_W"] - LANES * (r["OUT_VECS"] - 1)
-    if 0 < tail < LANES:
-        out[:, :, -1, :, tail:] = out[:, :, -1, :, tail - 1:tail]
+    last, tail = divmod(r["OUT_W"], LANES)
+    if tail and last < r["OUT_VECS"]:
+        out[:, :, last, :, tail:] = out[:, :, last, :, tail - 1:tail]
     y, x = np.arange(r["OUT_ROWS"]), np.arange(r["OUT_VECS"])
     address = (r["OUT_BASE"] + channels[:, None, None] * r["OUT_CH"]
                + y[:, None] * r["OUT_ROW"] + x)

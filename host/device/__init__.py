@@ -8,7 +8,7 @@ __all__ = ["Device", "DeviceError", "RequestError", "connect"]
 def connect(target, **options):
     """Open a device.
 
-    target: "golden" (the Python model); "sim" (the newest simulator under build/sim) or "sim:DIR";
+    target: "golden" (the Python model); "sim" (the simulator of arch sim), "sim:ARCH" or "sim:DIR";
     a serial port ("/dev/ttyUSB0", "COM3") or a pyserial URL ("socket://localhost:1234").
     options go to the device: RemoteDevice (baud, timeout), SimDevice (preload, trace), or
     GoldenDevice. DeviceError: it is not there. ValueError: no such target.
@@ -22,5 +22,5 @@ def connect(target, **options):
     if "://" in target or target.startswith(("/dev/", "COM")):
         from .remote import RemoteDevice
         return RemoteDevice(target, **options)
-    raise ValueError(f"device {target!r}: allowed are golden, sim, sim:DIR, a serial port "
+    raise ValueError(f"device {target!r}: allowed are golden, sim, sim:ARCH, a serial port "
                      f"(/dev/ttyUSB0) and a URL (socket://HOST:PORT)")

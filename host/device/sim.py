@@ -14,25 +14,21 @@ from .base import DeviceError
 from .remote import RemoteDevice
 
 BINARY = "litepress_sim"
+DEFAULT_ARCH = "sim"
 LISTENING = "litepress_sim: listening on "
 BUILDS = Path(__file__).resolve().parents[2] / "build" / "sim"
 
 
-def find_simulator(directory=None):
-    """The directory of a built simulator: ``directory`` (it, or the binary in it), else the newest
-    of build/sim/*. DeviceError: there is none."""
-    if directory:
-        path = Path(directory)
-        path = path.parent if path.name == BINARY and path.is_file() else path
-        if not (path / BINARY).is_file():
-            raise DeviceError(f"no simulator at {path}: expected the file {BINARY} there; "
-                              f"`litepress build sim` makes one")
-        return path
-    found = [*BUILDS.glob(BINARY), *BUILDS.glob(f"*/**/{BINARY}")]
-    found = sorted((p for p in found if p.is_file()), key=lambda p: p.stat().st_mtime)
-    if not found:
-        raise DeviceError(f"no simulator under {BUILDS}: `litepress build sim` makes one")
-    return found[-1].parent
+def find_simulator(name=None):
+    """The directory of a built simulator. name: a directory, the binary in it, or an arch that
+    `litepress sim --arch` has built; default the arch "sim". DeviceError: there is none."""
+    name = name or DEFAULT_ARCH
+    path = BUILDS / name if (BUILDS / name / BINARY).is_file() else Path(name)
+    path = path.parent if path.name == BINARY and path.is_file() else path
+    if not (path / BINARY).is_file():
+        raise DeviceError(f"no simulator at {path}: expected the file {BINARY} there, or a name "
+                          f"that `litepress sim --arch NAME` has built")
+    return path
 
 
 def _stop(process):

@@ -354,7 +354,7 @@ def test_no_device():
         connect(f"socket://localhost:{port}")
     with pytest.raises(DeviceError, match=r"^no device at /dev/ttyNOT_THERE: .*No such file"):
         connect("/dev/ttyNOT_THERE")
-    with pytest.raises(ValueError, match="device 'board': allowed are golden, sim, sim:DIR"):
+    with pytest.raises(ValueError, match="device 'board': allowed are golden, sim, sim:ARCH"):
         connect("board")
 
 

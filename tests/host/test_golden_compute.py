@@ -1,0 +1,60 @@
+"""The golden model's COMPUTE against the loop nest of spec/isa.py, on random registers."""
+
+import isa_model
+import numpy as np
+import pytest
+
+from litepress.host.golden_compute import compute
+from litepress.spec import isa
+
+COLUMNS, DEPTH, BATCH = 4, 1024, 3
+
+
+def registers(rng, kind):
+    """Registers of a plausible command, with tile edges, odd widths and wrapping addresses."""
+    def draw(low, high):
+        return int(rng.integers(low, high + 1))
+
+    width, stride, cout = draw(1, 18), draw(1, 2), draw(1, 9)
+    kernel = draw(0, 3) * 2 + 1
+    vectors, pad = -(-width // 4), draw(0, kernel // 2)
+    r = dict.fromkeys(isa.COMPUTE_REGS, 0)
+    r.update(COUT=cout, STRIDE=stride, KH=kernel, KW=kernel, PAD_X=pad, ROW_OFF=draw(-2, 1),
+             IN_ROWS=draw(1, 6), IN_W=width, CIN=draw(1, 4), IN_BASE=draw(0, DEPTH - 1),
+             OUT_ROWS=draw(1, 3), IN_CH=vectors, CLAMP_LO=draw(-32768, 0), CLAMP_HI=draw(0, 32767),
+             W_STEP=1, W_BASE=draw(0, 63), P_BASE=draw(0, 60), OUT_BASE=draw(0, DEPTH - 1),
+             IN_ROW=4 * vectors, KY_STEP=4 * vectors,
+             OUT_W=max(1, (width + 2 * pad - kernel) // stride + 1))
+    if kind == "depthwise":
+        r.update(FLAGS=isa.FLAG_DEPTHWISE, CIN=1, IN_GROUP=vectors)
+    elif kind == "add":
+        r.update(FLAGS=isa.FLAG_DEPTHWISE, CIN=1, IN_GROUP=vectors, KH=2, KW=1, PAD_X=0, STRIDE=1,
+                 ROW_OFF=0, KY_STEP=draw(0, 65535), IN_ROWS=isa.ROWS_ANY, OUT_W=width)
+    elif kind == "pool":
+        r.update(FLAGS=isa.FLAG_POOL | draw(0, 1), CIN=vectors, IN_CH=1, IN_GROUP=vectors, KW=1,
+                 PAD_X=0, STRIDE=1, ROW_OFF=0, W_STEP=0, OUT_W=1, OUT_ROWS=1)
+    r["W_TILE"] = 0 if kind in ("add", "pool") else r["CIN"] * r["KH"] * r["KW"]
+    r["OUT_VECS"] = -(-r["OUT_W"] // 4) + (draw(0, 3) == 0)
+    r["OUT_CH"] = r["OUT_VECS"]
+    r["OUT_ROW"] = r["OUT_VECS"] * cout
+    return r
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", ["dense", "depthwise", "add", "pool"])
+def test_equal(kind, seed):
+    rng = np.random.default_rng([seed, *kind.encode()])
+    abuf = rng.integers(-32768, 32768, (DEPTH, BATCH, 4)).astype(np.int16)
+    wbuf = rng.integers(-32768, 32768, (64, COLUMNS)).astype(np.int16)
+    records = [isa_model.pack_param(int(rng.integers(32768, 65536)), int(rng.integers(10, 26)),
+                                    int(rng.integers(-2**30, 2**30))) for _ in range(64)]
+    pbuf = np.array(records, np.uint64).view(np.int16).reshape(-1, 4)
+    for _ in range(4):
+        r = registers(rng, kind)
+        expected = []
+        for image in range(BATCH):
+            one = abuf[:, image].tolist()
+            isa_model.compute(one, wbuf.tolist(), records, r, COLUMNS)
+            expected.append(one)
+        compute(flat := abuf.reshape(DEPTH, -1).copy(), wbuf, pbuf, r, COLUMNS)
+        np.testing.assert_array_equal(flat.reshape(abuf.shape), np.stack(expected, axis=1), str(r))
