@@ -16,7 +16,7 @@ import numpy as np
 from ..spec import isa
 from ..spec.formats import RAW8, RAW8U, Format
 from .graph import ADD, CONV, DEPTHWISE, POOL, Layer, Network, Requant, Tensor
-from .reference import accumulate, quantize_input, requantize, store, store_weights
+from .reference import mean_accumulator, quantize_input, run_layer, store, store_weights
 
 HEADROOM = 1.25          # Of 16-bit tensors over what calibration saw.
 POOL_WEIGHT = 4096       # Keeps acc * m >> 16 well above one output step.
@@ -160,15 +160,12 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
         q, stored, step = _quantize_layer(layer, graph, tensors, y.scale, fmt)
         m, s = _ratio(step / y.scale)
         real = np.zeros(len(step)) if layer.bias is None else layer.bias
-        acc = None
-        if bias_correction:
-            acc = accumulate(layer, [live[t] for t in layer.inputs], stored)
-            if layer.op in (CONV, DEPTHWISE):
-                mean = acc.double().mean((0, 2, 3)).numpy() * step
-                real = calibration.means[layer.name] - mean
+        inputs = [live[t] for t in layer.inputs] if bias_correction else None
+        if bias_correction and layer.op in (CONV, DEPTHWISE):
+            real = calibration.means[layer.name] - mean_accumulator(layer, inputs, stored) * step
         requant = Requant(m, s, _bias(real, y.scale, s), *_clamp(y, layer.lo, layer.hi))
         if bias_correction:
-            live[layer.output] = store(requantize(acc, requant), y.fmt)
+            live[layer.output] = run_layer(layer, inputs, stored, requant, y.fmt)
             for name in layer.inputs:
                 if last[name] == index:
                     live.pop(name, None)

@@ -12,6 +12,8 @@ from ..spec.formats import LANES
 from .codecs.block import roundtrip
 from .graph import ADD, CONV, DEPTHWISE
 
+CHUNK = 4   # Images.
+
 
 def store(q, fmt):
     """What a tensor int16 (N, C, H, W) is after a STORE and a LOAD: rows in blocks of 4 pixels, the
@@ -68,12 +70,35 @@ def accumulate(layer, inputs, weights):
     return acc.long()
 
 
+def mean_accumulator(layer, inputs, weights):
+    """Mean of acc over images and pixels: float64 (cout,), of CONV and DEPTHWISE. acc is linear in
+    the input, so the mean input under each tap is enough. Shapes as in accumulate."""
+    kernel = weights.shape[-1]
+    taps = np.zeros((inputs[0].shape[1], kernel, kernel))
+    for image in inputs[0]:
+        x = torch.from_numpy(np.ascontiguousarray(image[None])).double()
+        for ky, kx, tap in _shifted(x, layer, kernel):
+            taps[:, ky, kx] += tap.mean((0, 2, 3)).numpy()
+    taps /= len(inputs[0])
+    if layer.op == DEPTHWISE:
+        return (weights[:, 0] * taps).sum((1, 2))
+    return weights.reshape(len(weights), -1) @ taps.ravel()
+
+
 def requantize(acc, requant):
-    """acc int64 tensor (N, C, H, W) -> int16 array."""
+    """acc int64 tensor (N, C, H, W), overwritten -> int16 array."""
     m, s, b = (torch.from_numpy(np.asarray(v, np.int64)).reshape(1, -1, 1, 1)
                for v in (requant.m, requant.s, requant.b))
-    out = ((acc * m) >> isa.PARAM_M_BITS).add_(b).__irshift__(s)
+    out = acc.mul_(m).__irshift__(isa.PARAM_M_BITS).add_(b).__irshift__(s)
     return out.clamp_(requant.lo, requant.hi).short().numpy()
+
+
+def run_layer(layer, inputs, weights, requant, fmt):
+    """The layer's output int16 (N, C, H, W) as it lies in DRAM. A few images at a time: what is
+    worked on stays in the cache, and memory does not grow with the batch."""
+    return np.concatenate([
+        store(requantize(accumulate(layer, [x[i:i + CHUNK] for x in inputs], weights), requant),
+              fmt) for i in range(0, len(inputs[0]), CHUNK)])
 
 
 def run_reference(network, inputs, watch=None):
@@ -87,8 +112,8 @@ def run_reference(network, inputs, watch=None):
         weights = layer.weights
         if layer.op in (CONV, DEPTHWISE):
             weights = store_weights(weights, layer.weight_format)
-        acc = accumulate(layer, [live[t] for t in layer.inputs], weights)
-        out = store(requantize(acc, layer.requant), network.tensors[layer.output].fmt)
+        out = run_layer(layer, [live[t] for t in layer.inputs], weights, layer.requant,
+                        network.tensors[layer.output].fmt)
         if watch:
             watch(layer.output, out)
         live[layer.output] = out

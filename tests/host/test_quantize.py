@@ -11,6 +11,7 @@ from litepress.host.importer import import_module
 from litepress.host.quantize import quantize
 from litepress.host.reference import (
     accumulate,
+    mean_accumulator,
     quantize_input,
     run_reference,
     store_weights,
@@ -100,6 +101,19 @@ def test_accumulate_is_an_integer_convolution(calibrated):
     padded = np.pad(x.astype(object), [(0, 0), (0, 0), (1, 1), (1, 1)])
     window = padded[1, :, 2 * 5:2 * 5 + 3, 2 * 7:2 * 7 + 3]
     assert int(acc[1, 3, 5, 7]) == (window * layer.weights[3].astype(object)).sum()
+
+
+def test_mean_accumulator_is_the_mean(calibrated):
+    graph, calibration, images = calibrated
+    network = quantize(graph, calibration, "raw16", "raw16", bias_correction=False)
+    tensors = {}
+    run_reference(network, quantize_input(network, images[:5]), tensors.__setitem__)
+    for layer in network.layers:
+        if layer.op in ("conv", "depthwise"):
+            inputs = [tensors[t] for t in layer.inputs]
+            acc = accumulate(layer, inputs, layer.weights).double().mean((0, 2, 3)).numpy()
+            mean = mean_accumulator(layer, inputs, layer.weights)
+            np.testing.assert_allclose(mean, acc, rtol=1e-9, atol=1e-6 * np.abs(acc).max())
 
 
 def test_refusals(calibrated):
