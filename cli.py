@@ -13,7 +13,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   rich_markup_mode="markdown",
                   help="Compressed neural networks on LiteX SoCs for Lattice ECP5 boards.")
-console = Console()
+# Tables keep their columns when the output goes into a file.
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 ImageFile = Annotated[Path, typer.Argument(help="An image made by `litepress compress`.")]
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="golden | sim | sim:ARCH | "
@@ -49,7 +50,9 @@ def _arrays(path):
     try:
         x = np.load(path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable .npy file: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else \
+            "allowed are arrays saved by numpy.save"
+        raise ValueError(f"{path}: not a readable .npy file: {reason}") from None
     if x.ndim == 3:
         x = x[None]
     if x.ndim != 4:
@@ -156,7 +159,7 @@ def run(
     from .host.image import Image
     from .host.report import layer_table, predictions
 
-    x, loaded = _arrays(inputs), Image.load(image)
+    loaded, x = Image.load(image), _arrays(inputs)
     console.print(f"{image}: sha256 {loaded.hash}", soft_wrap=True)
     with connect(device) as target:
         load_with_progress(target, loaded)

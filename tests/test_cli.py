@@ -75,8 +75,7 @@ def test_compress_inspect_and_run(tmp_path):
     np.save(inputs, calibration_images(2))
     done = run("run", path, "--input", inputs)
     assert done.returncode == 0 and image.hash in done.stdout, done.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["new.lpk", "x.npy"] or \
-        sorted(p.name for p in tmp_path.iterdir()) == ["new.lpk", "x.npy"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new.lpk", "x.npy"]
 
 
 def test_wrong_magic(file):
@@ -151,6 +150,12 @@ def test_bad_arguments(file, tmp_path):
     assert "MODULE:NAME" in refused("compress", "nonsense", "--calibration", CALIBRATION, "-o",
                                     tmp_path / "o.lpk")
     assert "allowed are golden" in refused("load", file, "--device", "nothing")
+
+
+def test_inputs_that_are_no_arrays(file, tmp_path):
+    for path, reason in ((file, "numpy.save"), (tmp_path / "none.npy", "No such file")):
+        line = refused("run", file, "--input", path)
+        assert str(path) in line and reason in line
 
 
 def test_no_device_at_the_port(file):
