@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ..spec.arch import ARCHS
+from ..spec.wire import BAUD
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Board:
     sdram_module: str
     clk_freq: float = 50e6
     sdram_rate: str = "1:2"
-    baud: int = 3_000_000
+    baud: int = BAUD
     enables: tuple = ()
 
     def __post_init__(self):

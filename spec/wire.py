@@ -20,6 +20,7 @@ SYNC = bytes((0xa5, 0x4c, 0x50, 0x5a))
 MAX_PAYLOAD = 1024
 OVERHEAD = 12          # Bytes of a frame beside its padded payload.
 PROTOCOL_VERSION = 1
+BAUD = 3_000_000      # Of a board's serial line.
 
 REPLY = 0x80
 # type: (name, request payload, reply payload), fields are u32 unless said otherwise

@@ -68,7 +68,7 @@ class Client:
     bytes_sent, retransmissions: counts since the connection was made.
     """
 
-    def __init__(self, port, baud=1_000_000, timeout=10.0):
+    def __init__(self, port, baud=wire.BAUD, timeout=10.0):
         self.port = port
         self.timeout = timeout
         self.window = 0         # Bytes of unanswered frames; 0: one request at a time.

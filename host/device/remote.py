@@ -33,7 +33,7 @@ class RemoteDevice(Device):
     (run_cycles: clocks of the last run). skipped_bytes: what the last load() did not have to send.
     """
 
-    def __init__(self, port, baud=1_000_000, timeout=10.0, run_timeout=300.0):
+    def __init__(self, port, baud=wire.BAUD, timeout=10.0, run_timeout=300.0):
         self.run_timeout = run_timeout
         self.status = None
         self.skipped_bytes = 0
