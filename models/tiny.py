@@ -4,15 +4,14 @@ It has every operation of the big one: 3x3 stride 2, 1x1, depthwise stride 1 and
 global average pool, fully connected.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import nn
 
+from .checkpoint import CHECKPOINTS
 from .data import CALIBRATION_IMAGES, fashion_mnist
 
-CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "tiny.npz"
+CHECKPOINT = CHECKPOINTS / "tiny.npz"
 RESOLUTION = 28
 
 

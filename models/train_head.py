@@ -5,7 +5,6 @@
 Features are computed once and kept under build/; the head is a linear layer trained with AdamW.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +13,9 @@ import torch
 import typer
 from rich.progress import track
 
-from ..host.versions import versions
+from .checkpoint import save_checkpoint
 from .data import LABELS, fashion_mnist, preprocess
-from .mobilenet import CHECKPOINTS, RESOLUTION, load_backbone, mobilenet_v2
+from .mobilenet import RESOLUTION, load_backbone, mobilenet_v2
 
 BATCH = 100
 
@@ -74,14 +73,11 @@ def main(resolution: Annotated[int, typer.Option(help="Side of the input images.
     weight, bias = train(x, labels, epochs, seed)
     accuracy = float(((test_x @ weight.T + bias).argmax(1) == test_labels).mean() * 100)
     print(f"test accuracy on 10,000 FashionMNIST images: {accuracy:.2f} %")
-    CHECKPOINTS.mkdir(exist_ok=True)
-    stem = CHECKPOINTS / f"mobilenet_v2_fashion_{resolution}_head"
-    np.savez(stem.with_suffix(".npz"), weight=weight, bias=bias)
-    stem.with_suffix(".json").write_text(json.dumps({
-        "command": f"python -m litepress.models.train_head --resolution {resolution} --images "
-                   f"{images} --epochs {epochs} --seed {seed}",
-        "data": "FashionMNIST, ImageNet backbone frozen", "test_images": 10000,
-        "float_accuracy_percent": accuracy, "versions": versions()}, indent=1) + "\n")
+    save_checkpoint(f"mobilenet_v2_fashion_{resolution}_head", {"weight": weight, "bias": bias},
+                    f"python -m litepress.models.train_head --resolution {resolution} --images "
+                    f"{images} --epochs {epochs} --seed {seed}",
+                    data="FashionMNIST, ImageNet backbone frozen", test_images=10000,
+                    float_accuracy_percent=accuracy)
 
 
 if __name__ == "__main__":

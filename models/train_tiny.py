@@ -3,7 +3,6 @@
     python -m litepress.models.train_tiny
 """
 
-import json
 from typing import Annotated
 
 import numpy as np
@@ -11,9 +10,9 @@ import torch
 import typer
 from rich.progress import Progress
 
-from ..host.versions import versions
+from .checkpoint import save_checkpoint
 from .data import fashion_mnist
-from .tiny import CHECKPOINT, TinyNet, preprocess_tiny
+from .tiny import TinyNet, preprocess_tiny
 
 BATCH = 128
 
@@ -54,12 +53,9 @@ def main(epochs: Annotated[int, typer.Option(help="Passes over the 60,000 images
     percent = accuracy(model, torch.from_numpy(preprocess_tiny(test_images)),
                        torch.from_numpy(test_labels.astype(np.int64)))
     print(f"test accuracy on 10,000 FashionMNIST images: {percent:.2f} %")
-    CHECKPOINT.parent.mkdir(exist_ok=True)
-    np.savez(CHECKPOINT, **{k: v.numpy() for k, v in model.state_dict().items()})
-    CHECKPOINT.with_suffix(".json").write_text(json.dumps({
-        "command": f"python -m litepress.models.train_tiny --epochs {epochs} --seed {seed}",
-        "data": "FashionMNIST", "test_images": 10000, "float_accuracy_percent": percent,
-        "versions": versions()}, indent=1) + "\n")
+    save_checkpoint("tiny", {k: v.numpy() for k, v in model.state_dict().items()},
+                    f"python -m litepress.models.train_tiny --epochs {epochs} --seed {seed}",
+                    data="FashionMNIST", test_images=10000, float_accuracy_percent=percent)
 
 
 if __name__ == "__main__":
