@@ -166,7 +166,9 @@ def run(
         for index, one in enumerate(x):
             console.print(f"{index}: {predictions(loaded, target.run(one))}")
         if counters:
-            console.print(layer_table(loaded, target.counters()))
+            slots = target.counters()
+            console.print(layer_table(loaded, slots) if slots else
+                          f"device {device} counts no clocks: no table")
 
 
 def _soc(module, *arguments):

@@ -1,5 +1,8 @@
 """A small real network on the simulated SoC, over its UART: what CI proves on every submission."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -58,6 +61,22 @@ def test_loading_skips_what_matches(simulator):
             golden.load(second)
             x = calibration[0]
             np.testing.assert_array_equal(sim.run(x), golden.run(x))
+
+
+def test_the_command_line(simulator, test_set, tmp_path):
+    calibration = calibration_images(16)
+    image = litepress.compress(tiny(), calibration[:1], calibration, arch=ARCH)
+    image.save(tmp_path / "tiny.lpk")
+    np.save(tmp_path / "x.npy", test_set[0][:2])
+    said = {}
+    for device in ("golden", f"sim:{simulator}"):
+        done = subprocess.run([sys.executable, "-m", "litepress.cli", "run", "tiny.lpk", "--input",
+                               "x.npy", "--device", device, "--counters"], cwd=tmp_path,
+                              capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        said[device] = [line for line in done.stdout.splitlines() if line[:3] in ("0: ", "1: ")]
+    assert image.hash in done.stdout and "MAC/cycle" in done.stdout
+    assert len(said["golden"]) == 2 and said["golden"] == said[device]
 
 
 def test_load_fills_the_line(simulator):
