@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..spec import isa
-from ..spec.arch import Arch
 from ..spec.formats import LANES, WORD_BYTES, Format
 from ..spec.image import NOT_LOADED, PROGRAM
 from .codecs.block import decode_blocks, encode_blocks, roundtrip
 from .golden_compute import compute
+from .hazards import walk
 
 
 class GoldenError(ValueError):
@@ -154,16 +154,17 @@ class _Dram:
 
 
 class Golden:
-    """An accelerator with an image loaded. ``run`` takes a batch of inputs."""
+    """An accelerator with an image loaded. ``run`` takes a batch of inputs.
+
+    ValueError (hazards.HazardError): a program with an unknown register, a WAIT that can never end,
+    or no END.
+    """
 
     def __init__(self, image, exact_bytes=False):
         self.image = image
         self.exact_bytes = exact_bytes
-        header = image.header
-        self.arch = Arch(*(header[n] for n in ("columns", "abuf_depth", "wbuf_depth",
-                                               "pbuf_depth")))
-        data = next(s.data for s in image.sections if s.type == PROGRAM)
-        self.program = [isa.split(int(w)) for w in np.frombuffer(data, "<u4")]
+        self.arch = image.arch
+        self._gos = walk(np.frombuffer(image.section(PROGRAM).data, "<u4"))
         self._cache = {}   # Decoded LOADs of sections: the same for every batch.
 
     def run(self, inputs, after_layer=None):
@@ -182,34 +183,19 @@ class Golden:
         self._abuf = np.zeros((self.arch.abuf_depth, len(batch) * LANES), np.int16)
         self._wbuf = np.zeros((self.arch.wbuf_depth, self.arch.columns), np.int16)
         self._pbuf = np.zeros((self.arch.pbuf_depth, LANES), np.int16)
-        registers = {e: {n: 0 for n in isa.REGS[e]} for e in (isa.LOAD, isa.COMPUTE, isa.STORE)}
-        names = {e: {number: n for n, (number, _, _) in isa.REGS[e].items()} for e in registers}
-        done = {e: 0 for e in registers}
         action = {isa.LOAD: self._load, isa.STORE: self._store,
                   isa.COMPUTE: lambda r: compute(self._abuf, self._wbuf, self._pbuf, r,
                                                  self.arch.columns)}
-        for position, (engine, reg, value) in enumerate(self.program):
-            if engine == isa.CTRL:
-                if reg == isa.END:
-                    break
+        for go in self._gos:
+            if go.engine == isa.CTRL:
                 if after_layer:
-                    after_layer(value, self._dram.read)
-            elif reg == isa.GO:
-                try:
-                    action[engine](registers[engine])
-                except (GoldenError, OverflowError) as error:
-                    raise GoldenError(f"word {position} ({isa.ENGINES[engine]}): {error}") from None
-                done[engine] += 1
-            elif reg <= isa.WAIT_STORE:
-                if done[reg - isa.WAIT_LOAD] < value:
-                    raise GoldenError(f"word {position}: waits for GO {value} of "
-                                      f"{isa.ENGINES[reg - isa.WAIT_LOAD]}, which comes later")
-            elif reg in names[engine]:
-                registers[engine][names[engine][reg]] = value
-            else:
-                raise GoldenError(f"word {position}: {isa.ENGINES[engine]} has no register {reg}")
-        else:
-            raise GoldenError("the program has no END")
+                    after_layer(go.index, self._dram.read)
+                continue
+            try:
+                action[go.engine](go.registers)
+            except (GoldenError, OverflowError) as error:
+                raise GoldenError(f"word {go.position} ({isa.ENGINES[go.engine]}): {error}") \
+                    from None
         out = self._dram.read(header["output_offset"], header["output_bytes"])
         return [row.tobytes() for row in out]
 

@@ -161,8 +161,7 @@ class Image:
 
     @property
     def arch(self):
-        return Arch(*(self.header[n] for n in ("columns", "abuf_depth", "wbuf_depth",
-                                               "pbuf_depth")))
+        return Arch.of(self.header)
 
     def section(self, kind):
         """The first Section of a type."""
@@ -296,7 +295,7 @@ def _parse_header(data, name):
     if header["section_count"] > layout.MAX_SECTIONS:
         refuse("section_count", header["section_count"], f"allowed are 0 to {layout.MAX_SECTIONS}")
     try:
-        Arch(*(header[n] for n in ("columns", "abuf_depth", "wbuf_depth", "pbuf_depth")))
+        Arch.of(header)
     except ValueError as error:
         raise ImageError(f"{name}: {error}") from None
     for what in ("input", "output"):

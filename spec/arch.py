@@ -25,6 +25,11 @@ class Arch:
                 raise ValueError(f"arch: {name} = {depth}: allowed are powers of two, "
                                  f"{low} to {high}")
 
+    @classmethod
+    def of(cls, fields):
+        """From a mapping that holds the sizes among others: an image's header, a HELLO reply."""
+        return cls(**{name: fields[name] for name in cls.__dataclass_fields__})
+
     @property
     def multipliers(self):
         return LANES * self.columns

@@ -31,10 +31,11 @@ class Device(ABC):
         """Make ``image`` the one that runs. progress(bytes_done, bytes_total) is called on the way.
         DeviceError: the image does not fit this device, or it cannot be reached."""
 
-    @abstractmethod
     def run(self, x):
         """One inference. x: float (C, H, W), preprocessed. Returns the logits (or the output
         tensor, flat), float64."""
+        image = self._loaded()
+        return image.output_values(self.run_raw(image.encode_input(x)))
 
     @abstractmethod
     def run_raw(self, data):
@@ -56,9 +57,13 @@ class Device(ABC):
         (spec.isa.COUNTERS)."""
 
     @abstractmethod
+    def read_tensor_bytes(self, name):
+        """The tensor's bytes in the region after the last run."""
+
     def read_tensor(self, name):
         """An activation tensor as it is in DRAM after the last run: int16 (C, H, W). Only tensors
         whose place nothing else has taken since still hold their values."""
+        return self._loaded().decode_tensor(name, self.read_tensor_bytes(name))
 
     def close(self):
         """Free what the device holds; it cannot be used afterwards."""

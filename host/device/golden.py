@@ -3,9 +3,10 @@
 import numpy as np
 
 from ..golden import Golden
+from .base import Device
 
 
-class GoldenDevice:
+class GoldenDevice(Device):
     """``exact_bytes=True`` packs and unpacks every block (host/golden.py); runs take batches."""
 
     def __init__(self, exact_bytes=True):
@@ -13,32 +14,24 @@ class GoldenDevice:
         self._golden = None
 
     def load(self, image, progress=None):
+        """See Device.load."""
         self._golden = Golden(image, self.exact_bytes)
+        self.image = image
         if progress:
             size = len(image.bytes())
             progress(size, size)
 
-    def _loaded(self):
-        if self._golden is None:
-            raise RuntimeError("golden: no image loaded; call load(image) first")
-        return self._golden
-
     def run_raw(self, data):
-        """Encoded input tensor (bytes) -> encoded output tensor (bytes)."""
-        return self._loaded().run([data])[0]
-
-    def run(self, x):
-        """x: float (C, H, W), preprocessed -> float64 logits (or the output tensor, flat)."""
-        image = self._loaded().image
-        return image.output_values(self.run_raw(image.encode_input(x)))
+        """See Device.run_raw."""
+        self._loaded()
+        return self._golden.run([data])[0]
 
     def run_batch(self, xs, batch=16, progress=None):
-        """xs: float (N, C, H, W) -> float64 (N, outputs). progress(done, total) after a batch."""
-        golden = self._loaded()
-        image, outputs = golden.image, []
+        """See Device.run_batch; here a batch runs at once."""
+        image, outputs = self._loaded(), []
         for start in range(0, len(xs), batch):
             encoded = [image.encode_input(x) for x in xs[start:start + batch]]
-            outputs += [image.output_values(y) for y in golden.run(encoded)]
+            outputs += [image.output_values(y) for y in self._golden.run(encoded)]
             if progress:
                 progress(len(outputs), len(xs))
         return np.stack(outputs)
@@ -47,21 +40,12 @@ class GoldenDevice:
         """The golden model counts no clocks: an empty list."""
         return []
 
-    def read_tensor(self, name):
-        """int16 (C, H, W) of the last run; the image must have been packed with keep=True unless
-        it is the output."""
-        return self._loaded().image.decode_tensor(name, self.read_tensor_bytes(name))
-
     def read_tensor_bytes(self, name):
-        """The tensor's bytes in the region after the last run."""
-        tensor = self._loaded().image.tensor(name)
-        return self._loaded().read(tensor.offset, tensor.bytes)[0].tobytes()
+        """See Device.read_tensor_bytes."""
+        tensor = self._loaded().tensor(name)
+        return self._golden.read(tensor.offset, tensor.bytes)[0].tobytes()
 
     def close(self):
+        """See Device.close."""
+        super().close()
         self._golden = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()

@@ -13,7 +13,6 @@ from .client import CRC_BYTES_PER_S, Client, Request
 
 SEGMENT_BYTES = 65536       # What is compared, and sent when it differs.
 POLL_S, POLL_MAX_S = 0.002, 0.1
-ARCH_FIELDS = ("columns", "abuf_depth", "wbuf_depth", "pbuf_depth")
 
 
 def valid_header(data):
@@ -92,7 +91,7 @@ class RemoteDevice(Device):
         self.image = image
 
     def _check_fits(self, header):
-        wanted, here = (Arch(*(f[n] for n in ARCH_FIELDS)) for f in (header, self.info))
+        wanted, here = Arch.of(header), Arch.of(self.info)
         if wanted != here:
             raise DeviceError(f"image is planned for {wanted}, device at {self.client.port} has "
                               f"{here}: compress it for this device's sizes")
@@ -115,11 +114,6 @@ class RemoteDevice(Device):
         return sum(len(data) for _, data in segments)
 
     # Running --------------------------------------------------------------------------------------
-
-    def run(self, x):
-        """See Device.run."""
-        image = self._loaded()
-        return image.output_values(self.run_raw(image.encode_input(x)))
 
     def run_raw(self, data):
         """Encoded input tensor (bytes) -> encoded output tensor (bytes)."""
@@ -174,10 +168,6 @@ class RemoteDevice(Device):
                                        for slot in range(slots))
         return [dict(zip(isa.COUNTERS, struct.unpack(f"<{len(isa.COUNTERS)}I", reply), strict=True))
                 for reply in replies]
-
-    def read_tensor(self, name):
-        """See Device.read_tensor."""
-        return self._loaded().decode_tensor(name, self.read_tensor_bytes(name))
 
     def read_tensor_bytes(self, name):
         """The tensor's bytes in the region after the last run."""
