@@ -94,19 +94,13 @@ def compress(
     litepress.models.data:calibration_images -o mobilenet.lpk`
     """
     from . import compress as run_compress
+    from .host.report import step_reporter
 
     images = _arrays(calibration) if calibration.endswith(".npy") else _resolve(calibration)
     with _progress() as bar:
-        tasks = {}
-
-        def report(step, done, total):
-            if step not in tasks:
-                tasks[step] = bar.add_task(step, total=total)
-            bar.update(tasks[step], completed=done, total=total)
-
         image = run_compress(_resolve(model), images[:1], calibration=images, weights=weights,
                              activations=activations, arch=arch, keep=keep,
-                             bias_correction=bias_correction, progress=report)
+                             bias_correction=bias_correction, progress=step_reporter(bar))
     image.save(out)
     console.print(f"{out}: {len(image.bytes()):,} bytes, sha256 {image.hash}", soft_wrap=True)
 

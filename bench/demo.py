@@ -24,7 +24,7 @@ from ..host.api import compress
 from ..host.device import connect
 from ..host.evaluate import accuracy, golden_logits
 from ..host.image import Image
-from ..host.report import layer_rows, layer_table
+from ..host.report import layer_rows, layer_table, step_reporter
 from ..models.data import LABELS, calibration_images, describe, fashion_mnist, preprocess
 from ..models.mobilenet import RESOLUTION, mobilenet_v2_fashion
 from ..soc.sim import build_sim
@@ -62,14 +62,15 @@ def bits_per_value(image):
     return weights, 8 * sum(t["bytes"] for t in tensors) / values
 
 
-def simulate(image, path, xs, simulator, say):
+def simulate(path, xs, simulator, say):
     """Load the image file over the UART into a simulator and run float ``xs`` (N, C, H, W).
 
     Returns a dict: ``answers`` and ``expected`` (encoded outputs of SoC and golden model, lists of
-    bytes), ``cycles`` (list), ``load_cycles``, ``counters``, ``clocks_per_second``.
+    bytes), ``cycles`` (list), ``load_cycles``, ``counters``, ``clocks_per_second``, ``hash`` of
+    the file that ran.
     """
-    found = {"answers": [], "expected": [], "cycles": []}
     image = Image.load(path)
+    found = {"answers": [], "expected": [], "cycles": [], "hash": image.hash}
     with connect(f"sim:{simulator}") as sim, connect("golden") as golden:
         before, start = sim.client.status()["cycles"], time.monotonic()
         sim.load(image, progress=lambda done, total: say("load over the UART", done, total))
@@ -102,7 +103,7 @@ def report(image, path, found, labels, figures, names):
     for name, text in (
             ("image file", f"{path}, {f['file_bytes']:,} bytes"),
             ("golden ran", f"sha256 {image.hash}"),
-            ("sim ran", f"sha256 {Image.load(path).hash}, CRC-32s checked on the device"),
+            ("sim ran", f"sha256 {found['hash']}, CRC-32s checked on the device"),
             ("storage", f"weights {names[0]}: {f['weight_bits']:.2f} bits a value, activations "
                         f"{names[1]}: {f['activation_bits']:.2f}, padding and headers included"),
             ("load", f"{f['load_clocks_per_byte']:.1f} system clocks a byte over the simulated "
@@ -132,19 +133,13 @@ def main(images: Annotated[int, typer.Option(help="Test images through the simul
     columns = (TextColumn("{task.description:<30}"), BarColumn(), TextColumn(
         "{task.completed:>9,.0f} of {task.total:>9,.0f}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
-        tasks = {}
-
-        def say(step, done, total):
-            if step not in tasks:
-                tasks[step] = bar.add_task(step, total=total)
-            bar.update(tasks[step], completed=done, total=total)
-
+        say = step_reporter(bar)
         image, module = demo_image(weights, activations, arch, path, say=say)
         test, labels = fashion_mnist("test")
         xs = preprocess(test[:max(golden_images, images)], RESOLUTION)
         # The simulator takes one core, the golden model the other.
         with ThreadPoolExecutor(1) as pool:
-            simulation = pool.submit(simulate, image, path, xs[:images], simulator, say)
+            simulation = pool.submit(simulate, path, xs[:images], simulator, say)
             answers = golden_logits(image, xs[:golden_images], max((os.cpu_count() or 2) - 1, 1),
                                     progress=lambda *n: say("golden model: accuracy", *n))
             found = simulation.result()

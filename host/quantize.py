@@ -54,7 +54,7 @@ def _tensor(name, shape, low, high, fmt, lo=-math.inf, hi=math.inf):
         raise ValueError(f"tensor {name}: format raw8u, but it is as low as {low:.3g}: allowed are "
                          f"the signed formats")
     large = fmt.range[1]
-    headroom = 1.0 if fmt.bits == 8 and fmt.kind in (RAW8, RAW8U) else HEADROOM
+    headroom = 1.0 if fmt.kind in (RAW8, RAW8U) else HEADROOM
     reach = max(min(high * headroom, hi), 0) / large, max(-max(low * headroom, lo), 0) / large
     return Tensor(name, tuple(shape), fmt, max(*reach) or 1.0)
 
@@ -117,12 +117,11 @@ def _quantize_layer(layer, graph, tensors, scale_y, fmt):
 
 def _macs(layer, graph):
     cout, high, wide = graph.shapes[layer.output]
-    taps = {CONV: 0, DEPTHWISE: 0, ADD: 2}.get(layer.op)
     if layer.op == POOL:
         _, in_high, in_wide = graph.shapes[layer.inputs[0]]
         taps = in_high * in_wide
-    elif layer.op != ADD:
-        taps = layer.weight[0].size
+    else:
+        taps = 2 if layer.op == ADD else layer.weight[0].size
     return cout * high * wide * taps
 
 

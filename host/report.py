@@ -47,6 +47,18 @@ def layer_table(image, counters):
     return table
 
 
+def step_reporter(bar):
+    """report(step, done, total) for a rich Progress: a bar of its own for each step."""
+    tasks = {}
+
+    def report(step, done, total):
+        if step not in tasks:
+            tasks[step] = bar.add_task(step, total=total)
+        bar.update(tasks[step], completed=done, total=total)
+
+    return report
+
+
 def predictions(image, logits, top=3):
     """``label 4.21, label 1.03, ...``: the highest logits with their labels."""
     logits = np.asarray(logits, np.float64).ravel()
