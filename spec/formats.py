@@ -1,44 +1,82 @@
 """Storage formats: how a vector of 4 int16 values lies in DRAM.
 
 Everything that moves through DRAM is a sequence of *blocks*. A block holds one vector of
-``LANES`` = 4 int16 values and has a fixed size of ``4 * bits`` bits; blocks follow each other
-LSB first without gaps inside a *run*, and a run begins on a 32-bit word boundary (the last word
-of a run is padded with zero bits).
+``LANES`` = 4 int16 values; blocks follow each other LSB first without gaps inside a *run*, and a
+run begins on a 32-bit word boundary (the last word of a run is padded with zero bits). But for
+ebpc, a block has a fixed size of ``4 * bits`` bits.
 
-==========  ==========================================  ====================================
-format      block                                       decoded value
-==========  ==========================================  ====================================
-``raw8``    4 x int8                                    sign-extended
-``raw8u``   4 x uint8                                   zero-extended
-``raw16``   4 x int16                                   itself
-``zfpeN``   exponent (8 bits), 4 x (flag, N-3 bits)     classic ZFPe of the four integers
-==========  ==========================================  ====================================
+============  ========================================  ====================================
+format        block                                     decoded value
+============  ========================================  ====================================
+``raw8``      4 x int8                                  sign-extended
+``raw8u``     4 x uint8                                 zero-extended
+``raw16``     4 x int16                                 itself
+``zfpeN``     exponent (8 bits), 4 x (flag, N-3 bits)   classic ZFPe of the four integers
+``zfpiN``     head (4 bits), 4 x (N-1 bits)             improved ZFPe, see below
+``ebpc8``     variable, in segments                     sign-extended, as raw8
+``ebpc8u``    variable, in segments                     zero-extended, as raw8u
+============  ========================================  ====================================
 
 ``zfpeN`` takes the four int16 values as the numbers -32768.0 .. 32767.0, and its decoder returns
 ``floor(x + 1/2)`` of the decoded number, saturated to int16 (done on the fixed-point value: see
-``host.codecs.zfpe``). Encoding into raw8/raw8u saturates.
+``host.codecs.zfpe``; a block whose exponent is above 143, which only comes from a corrupt stream,
+saturates every lane that is not 0 by its sign). Encoding into raw8, raw8u and ebpc saturates.
+
+``zfpiN``, N = 4..15, is a rounded block float with lanes of N bits, k = 2 * m + l: m is the lane's
+field of N-1 bits, and the lowest bit l is shared between lanes. The head holds e and l:
+
+==================  ================  ===========================================
+suffix              head, LSB first   l
+==================  ================  ===========================================
+(none), ``u``       e (3), l (1)      one for all four lanes
+``n``, ``nu``       e (2), l0, l1     l0 for lanes 0 and 1, l1 for lanes 2 and 3
+==================  ================  ===========================================
+
+Decoded value: ``k << max(0, top - e)``. Signed: k is two's complement, top = max(0, 16 - N). With
+``u`` k is unsigned, top = max(0, 15 - N), and negative values are encoded as 0. Encoding is
+specified in ``host.codecs.zfpe_improved``.
+
+``ebpc``: a run is cut into segments of ``segment`` blocks (the last may be shorter), each coded as
+spec/ebpc.py says into a slot of its own: 1 + segment words for 8-bit values, so that any segment is
+found without an index. Only the words that a segment needs are written and read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LANES = 4        # Values in a block: pixels along x for activations, output channels for weights.
 VALUE_BITS = 16  # On-chip width of an activation or a weight.
 WORD_BITS = 32   # A DRAM word: addresses in the program count these.
 WORD_BYTES = WORD_BITS // 8
 
-RAW8, RAW8U, RAW16, ZFPE = 0, 1, 2, 3
-KINDS = {RAW8: "raw8", RAW8U: "raw8u", RAW16: "raw16", ZFPE: "zfpe"}
+RAW8, RAW8U, RAW16, ZFPE, ZFPI, ZFPIU, ZFPIN, ZFPINU, EBPC8, EBPC8U = range(10)
+KINDS = {RAW8: "raw8", RAW8U: "raw8u", RAW16: "raw16", ZFPE: "zfpe", ZFPI: "zfpi", ZFPIU: "zfpiu",
+         ZFPIN: "zfpin", ZFPINU: "zfpinu", EBPC8: "ebpc8", EBPC8U: "ebpc8u"}
+FIXED_BITS = {RAW8: 8, RAW8U: 8, RAW16: 16, EBPC8: 8, EBPC8U: 8}
+# The same format for values that are never negative.
+UNSIGNED = {RAW8: RAW8U, ZFPI: ZFPIU, ZFPIN: ZFPINU, EBPC8: EBPC8U}
 
 ZFPE_EXPONENT_BITS = 8
 ZFPE_MIN_BITS, ZFPE_MAX_BITS = 4, 16
+ZFPI_MIN_BITS, ZFPI_MAX_BITS = 4, 15
+# kind: (exponent bits, unsigned)
+ZFPI_KINDS = {ZFPI: (3, False), ZFPIU: (3, True), ZFPIN: (2, False), ZFPINU: (2, True)}
+ZFPI_HEAD_BITS = 4
+RATES = {ZFPE: (ZFPE_MIN_BITS, ZFPE_MAX_BITS),
+         **dict.fromkeys(ZFPI_KINDS, (ZFPI_MIN_BITS, ZFPI_MAX_BITS))}
+EBPC_KINDS = (EBPC8, EBPC8U)
+MAX_SEGMENT = 256   # Blocks.
+SEGMENT_CHANNELS = (64, 32, 16, 8)
 
 
 @dataclass(frozen=True)
 class Format:
-    """A storage format: ``kind`` (one of KINDS) and ``bits`` per value, every header included."""
+    """A storage format: ``kind`` (one of KINDS) and ``bits`` per value, every header included (of
+    ebpc: before coding). ``segment``: blocks of an ebpc segment, 0 while the planner has not chosen
+    it and for all others."""
 
     kind: int
     bits: int
+    segment: int = 0
 
     @property
     def block_bits(self):
@@ -51,19 +89,59 @@ class Format:
 
     @property
     def name(self):
-        return f"zfpe{self.bits}" if self.kind == ZFPE else KINDS[self.kind]
+        """What ``parse`` takes."""
+        if self.kind in EBPC_KINDS and self.segment:
+            return f"{KINDS[self.kind]}.{self.segment}"
+        if self.kind not in RATES:
+            return KINDS[self.kind]
+        stem = KINDS[self.kind]
+        return f"{stem[:4]}{self.bits}{stem[4:]}"
 
     @property
     def lossless(self):
-        return self.kind != ZFPE
+        """Every value in ``range`` comes back as it was."""
+        return self.kind not in RATES
 
     @property
     def range(self):
         """(lowest, highest) value a decoder can return."""
-        return {RAW8: (-128, 127), RAW8U: (0, 255)}.get(self.kind, (-32768, 32767))
+        if self.kind in (RAW8, EBPC8):
+            return -128, 127
+        if self.kind in (RAW8U, EBPC8U):
+            return 0, 255
+        return (0, 32767) if self.kind in (ZFPIU, ZFPINU) else (-32768, 32767)
+
+    @property
+    def unsigned(self):
+        """The format for values that are never negative: itself where there is no other."""
+        return Format(UNSIGNED.get(self.kind, self.kind), self.bits, self.segment)
+
+    def in_tensor(self, shape):
+        """The format with what it needs to know of a (C, H, W) tensor: ebpc's segments are parts of
+        a row, of 8 to 64 channels, so that tiles of channels can begin where segments do.
+        ValueError: a row too wide for that."""
+        if self.kind not in EBPC_KINDS or self.segment:
+            return self
+        channels, _, width = shape
+        vectors = -(-width // LANES)
+        for count in (*SEGMENT_CHANNELS, channels):
+            if min(count, channels) * vectors <= MAX_SEGMENT and count >= min(8, channels):
+                return replace(self, segment=min(count, channels) * vectors)
+        raise ValueError(f"format {self}: width = {width}: allowed are 1 to "
+                         f"{MAX_SEGMENT // 8 * LANES}")
+
+    @property
+    def slot_words(self):
+        """32-bit words of an ebpc segment's slot: header and raw values."""
+        return 1 + self.segment * self.block_bits // WORD_BITS
 
     def run_words(self, blocks):
-        """32-bit words of a run of that many blocks."""
+        """32-bit words of a run of that many blocks, empty parts of ebpc's slots included."""
+        if self.kind in EBPC_KINDS:
+            if not self.segment:
+                raise ValueError(f"format {self}: its segment is not chosen")
+            full, rest = divmod(blocks, self.segment)
+            return full * self.slot_words + (1 + rest * self.block_bits // WORD_BITS if rest else 0)
         return -(-blocks * self.block_bits // WORD_BITS)
 
     def __str__(self):
@@ -71,24 +149,39 @@ class Format:
 
     @staticmethod
     def parse(text):
-        """``raw8 | raw8u | raw16 | zfpe4 .. zfpe16`` (also ``zfpe:12``) to a Format; ValueError."""
-        fixed = {"raw8": (RAW8, 8), "raw8u": (RAW8U, 8), "raw16": (RAW16, 16)}
-        if text in fixed:
-            return Format(*fixed[text])
-        if text.startswith("zfpe"):
-            digits = text[4:].lstrip(":")
-            if digits.isdigit() and ZFPE_MIN_BITS <= int(digits) <= ZFPE_MAX_BITS:
-                return Format(ZFPE, int(digits))
-        raise ValueError(f"format {text!r}: allowed are raw8, raw8u, raw16 and zfpe"
-                         f"{ZFPE_MIN_BITS} to zfpe{ZFPE_MAX_BITS}")
+        """``raw8 | raw8u | raw16 | zfpe4..16 | zfpi4..15, with suffix n, u or nu | ebpc8 | ebpc8u``
+        (also ``zfpe:12``; ``ebpc8.S`` with segments of S blocks) to a Format; ValueError."""
+        names = {name: kind for kind, name in KINDS.items()}
+        stem, _, segment = text.partition(".")
+        if stem in names and names[stem] in FIXED_BITS:
+            kind = names[stem]
+            if not segment or (kind in EBPC_KINDS and segment.isdigit()
+                               and 1 <= int(segment) <= MAX_SEGMENT):
+                return Format(kind, FIXED_BITS[kind], int(segment or 0))
+        family, rest = text[:4], text[4:].lstrip(":")
+        digits = rest.rstrip("nu")
+        kind = names.get(family + rest[len(digits):])
+        if kind in RATES and digits.isdigit():
+            low, high = RATES[kind]
+            if low <= int(digits) <= high:
+                return Format(kind, int(digits))
+        raise ValueError(f"format {text!r}: allowed are raw8, raw8u, raw16, zfpe{ZFPE_MIN_BITS} to "
+                         f"zfpe{ZFPE_MAX_BITS}, zfpi{ZFPI_MIN_BITS} to zfpi{ZFPI_MAX_BITS} (with "
+                         f"n, u or nu), ebpc8 and ebpc8u")
 
     @staticmethod
-    def from_code(code):
-        """The Format of a FORMAT register value; ValueError when there is none."""
+    def from_code(code, segment=0):
+        """The Format of a FORMAT and a SEGMENT register's values; ValueError when there is none."""
         kind, bits = code & 0xf, code >> 8
         if kind not in KINDS:
             raise ValueError(f"format code {code:#x}: kind {kind} is not one of {KINDS}")
-        fmt = Format.parse(KINDS[kind] + (str(bits) if kind == ZFPE else ""))
-        if fmt.code != code:
-            raise ValueError(f"format code {code:#x}: expected {fmt.code:#x} for {fmt}")
-        return fmt
+        low, high = RATES.get(kind, 2 * (FIXED_BITS.get(kind),))
+        if code & 0xf0 or not low <= bits <= high:
+            raise ValueError(f"format code {code:#x}: bits = {bits}: allowed for {KINDS[kind]} are "
+                             f"{low} to {high}")
+        if kind not in EBPC_KINDS:
+            return Format(kind, bits)
+        if not 1 <= segment <= MAX_SEGMENT:
+            raise ValueError(f"format {KINDS[kind]}: segment = {segment}: allowed are 1 to "
+                             f"{MAX_SEGMENT}")
+        return Format(kind, bits, segment)

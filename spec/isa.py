@@ -31,6 +31,10 @@ LOAD: for run r < RUNS: decode RUN_LEN blocks of FORMAT from word ADDR + r*RUN_S
 STORE: for run r < RUNS: encode RUN_LEN vectors from ABUF SRC + r*SRC_STRIDE in FORMAT to words
     ADDR + r*RUN_STRIDE on.
 
+SEGMENT: blocks of an ebpc segment, 1 to 256; segment i of a run has its slot at the run's word
+    i*(1 + SEGMENT) (spec/formats.py). LOAD reads, and STORE writes, only the words a segment needs.
+    Other formats take no notice of it.
+
 COMPUTE: one loop nest serves every operation (C = columns of the array)::
 
     for tile in range(ceil(COUT / C)):                 # C output channels at a time
@@ -91,6 +95,7 @@ LOAD_REGS = {
     "DST":         (10, 16, False),
     "DST_STRIDE":  (11, 16, False),
     "LANE_BLOCKS": (12, 6, False),
+    "SEGMENT":     (13, 9, False),
 }
 STORE_REGS = {
     "ADDR":        (4, 24, False),
@@ -100,6 +105,7 @@ STORE_REGS = {
     "FORMAT":      (8, 13, False),
     "SRC":         (9, 16, False),
     "SRC_STRIDE":  (10, 16, False),
+    "SEGMENT":     (11, 9, False),
 }
 COMPUTE_REGS = {
     "IN_BASE":  (4, 16, False),
@@ -173,6 +179,7 @@ ERRORS = {
     5: ("FORMAT", "unknown storage format"),
     6: ("WATCHDOG", "no progress: a command did not end"),
     7: ("PARAMETER", "a register's value is out of range"),
+    8: ("STREAM", "a compressed segment is corrupt"),
 }
 
 

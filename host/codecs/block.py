@@ -6,22 +6,20 @@ A run is ``n`` blocks of four int16, packed LSB first without gaps and padded wi
 
 import numpy as np
 
-from ...spec.formats import (
-    LANES,
-    RAW16,
-    WORD_BYTES,
-    ZFPE,
-    ZFPE_MAX_BITS,
-    ZFPE_MIN_BITS,
-)
+from ...spec.formats import EBPC_KINDS, KINDS, LANES, RATES, RAW16, WORD_BYTES, ZFPE, ZFPI_KINDS
+from .segments import decode_segments, encode_segments, stored_words
 from .zfpe import decode16, encode16, roundtrip16
+from .zfpe_improved import decode_improved, encode_improved, roundtrip_improved
+
+EBPC_BLOCK = 8   # Nonzero words of a BPC block.
 
 
 def _check(fmt):
     # A Format can be built by hand; Format.parse and Format.from_code only give valid ones.
-    if fmt.kind == ZFPE and not ZFPE_MIN_BITS <= fmt.bits <= ZFPE_MAX_BITS:
-        raise ValueError(f"format zfpe with bits = {fmt.bits}: allowed are {ZFPE_MIN_BITS} to "
-                         f"{ZFPE_MAX_BITS}")
+    low, high = RATES.get(fmt.kind, (fmt.bits, fmt.bits))
+    if not low <= fmt.bits <= high:
+        raise ValueError(f"format {KINDS[fmt.kind]} with bits = {fmt.bits}: allowed are {low} to "
+                         f"{high}")
 
 
 def _values(q):
@@ -34,7 +32,7 @@ def _values(q):
 def encode_blocks(q, fmt):
     """q: int16 (..., n, 4) -> uint8 (..., 4 * fmt.run_words(n)), one run per leading index.
 
-    raw8 and raw8u saturate.
+    raw8, raw8u and ebpc saturate. What an ebpc segment leaves of its slot is zero.
     """
     _check(fmt)
     q = _values(q)
@@ -42,9 +40,15 @@ def encode_blocks(q, fmt):
         raise ValueError(f"blocks of shape {q.shape}: allowed is (..., n, {LANES})")
     *lead, n, _ = q.shape
     out = np.zeros((*lead, WORD_BYTES * fmt.run_words(n)), np.uint8)
-    if fmt.kind == ZFPE:
-        blocks = encode16(q.reshape(-1, LANES), fmt.bits).reshape(*lead, n)
-        _pack(blocks, fmt.bits, out)
+    if fmt.kind in RATES:
+        q = q.reshape(-1, LANES)
+        blocks = encode16(q, fmt.bits) if fmt.kind == ZFPE else encode_improved(q, fmt)
+        _pack(blocks.reshape(*lead, n), fmt.bits, out)
+    elif fmt.kind in EBPC_KINDS:
+        for values, slots in _segments(np.clip(q, *fmt.range), out, fmt, n):
+            values = values.reshape(-1, values.shape[-2] * LANES)
+            words, _ = encode_segments(values, fmt.bits, EBPC_BLOCK, fmt.range[0] < 0)
+            slots[...] = words.astype("<u4").view(np.uint8).reshape(slots.shape)
     elif fmt.kind == RAW16:
         out[...] = np.ascontiguousarray(q, "<i2").view(np.uint8).reshape(out.shape)
     else:
@@ -56,7 +60,8 @@ def encode_blocks(q, fmt):
 
 def decode_blocks(data, fmt, n):
     """data: uint8 (..., bytes) or bytes-like, at least 4 * fmt.run_words(n) bytes a run -> int16
-    (..., n, 4). ValueError when a run is too short; what follows it is ignored."""
+    (..., n, 4). ValueError when a run is too short, what follows it is ignored, or a segment is
+    corrupt."""
     _check(fmt)
     if not isinstance(data, np.ndarray):
         data = np.frombuffer(data, np.uint8)
@@ -67,9 +72,17 @@ def decode_blocks(data, fmt, n):
     if size < need:
         raise ValueError(f"run of {size} bytes is truncated: {n} blocks of {fmt} take {need} bytes")
     data = data[..., :need]
-    if fmt.kind == ZFPE:
-        blocks = _unpack(data, fmt.bits, n)
-        return decode16(blocks.reshape(-1), fmt.bits).reshape(*lead, n, LANES)
+    if fmt.kind in RATES:
+        blocks = _unpack(data, fmt.bits, n).reshape(-1)
+        q = decode16(blocks, fmt.bits) if fmt.kind == ZFPE else decode_improved(blocks, fmt)
+        return q.reshape(*lead, n, LANES)
+    if fmt.kind in EBPC_KINDS:
+        out = np.empty((*lead, n, LANES), np.int16)
+        for q, slots in _segments(out, data, fmt, n):
+            words = _words(slots)
+            q[...] = decode_segments(words, q.shape[-2] * LANES, fmt.bits, EBPC_BLOCK,
+                                     fmt.range[0] < 0).reshape(q.shape)
+        return out
     if fmt.kind == RAW16:
         out = np.ascontiguousarray(data).view("<i2").astype(np.int16)
     else:
@@ -84,9 +97,44 @@ def roundtrip(q, fmt):
     q = _values(q)
     if fmt.kind == ZFPE:
         return roundtrip16(q.reshape(-1, LANES), fmt.bits).reshape(q.shape)
+    if fmt.kind in ZFPI_KINDS:
+        return roundtrip_improved(q.reshape(-1, LANES), fmt).reshape(q.shape)
     if fmt.kind == RAW16:
         return q.copy()
     return np.clip(q, *fmt.range)
+
+
+def used_bytes(data, fmt, n):
+    """Mask of the bytes of runs, uint8 (..., bytes) of n blocks each, that mean something: all but
+    what ebpc segments leave of their slots. ValueError: a segment longer than its slot."""
+    used = np.ones(data.shape, bool)
+    if fmt.kind in EBPC_KINDS:
+        for (_, slots), (_, mask) in zip(_segments(None, data, fmt, n),
+                                         _segments(None, used, fmt, n), strict=True):
+            lengths = WORD_BYTES * stored_words(_words(slots))
+            mask[...] = (np.arange(slots.shape[-1]) < lengths[:, None]).reshape(slots.shape)
+    return used
+
+
+def _words(slots):
+    """uint8 (..., bytes) -> uint32 (slots, words)."""
+    return np.ascontiguousarray(slots).view("<u4").reshape(-1, slots.shape[-1] // WORD_BYTES)
+
+
+def _segments(q, data, fmt, n):
+    """Views of q (..., n, 4) and of the runs' bytes (..., bytes) by segments: (..., segments,
+    blocks, 4) and (..., segments, bytes), for the full ones and for the last."""
+    full, rest = divmod(n, fmt.segment)
+    slot = WORD_BYTES * fmt.slot_words
+    lead = data.shape[:-1]
+    for first, count, blocks, size in (
+            (0, full, fmt.segment, slot),
+            (full, min(rest, 1), rest, WORD_BYTES * fmt.run_words(rest))):
+        if count:
+            a, b = first * fmt.segment, first * slot
+            yield (None if q is None else
+                   q[..., a:a + count * blocks, :].reshape(*lead, count, blocks, LANES),
+                   data[..., b:b + count * size].reshape(*lead, count, size))
 
 
 # A block has `bits` half bytes. Two blocks together are whole bytes whatever `bits` is.

@@ -11,9 +11,9 @@ A block is the exponent ``e``, then for each lane a flag bit and ``b`` payload b
 
 Two users share steps 3 to 5:
 
-``ZFPe`` codes float32. Subnormals count as zero; Inf and NaN are an error here, and the hardware
-takes them for the largest finite value of their sign. Decoded values below 2^-126 become 0, those
-beyond the largest finite float32 become it.
+``ZFPeClassic`` codes float32. Subnormals count as zero; Inf and NaN are an error here, and the
+hardware takes them for the largest finite value of their sign. Decoded values below 2^-126 become
+0, those beyond the largest finite float32 become it.
 
 ``encode16``, ``decode16`` and ``roundtrip16`` code int16 as the numbers -32768.0 .. 32767.0 with an
 8-bit exponent, the storage format ``zfpeN`` of spec/formats.py. Decoding returns
@@ -27,7 +27,6 @@ import numpy as np
 
 from ...spec.formats import LANES, ZFPE_EXPONENT_BITS
 
-MODES = ("classic",)
 MIN_PAYLOAD, MAX_PAYLOAD = 1, 19   # Up to 19 every decoded number is a float32 without rounding.
 EXPONENT_BITS = (8, 9)
 BIAS, TOP = 127, 30                # e = emax + BIAS; |i| < 2^TOP.
@@ -98,18 +97,16 @@ def _from_negabinary(u):
 # float32 ------------------------------------------------------------------------------------------
 
 
-class ZFPe:
+class ZFPeClassic:
     """Reference codec for float32.
 
     bits: true bits per value, exponent included, 4 to 22 (``exponent_bits=8``: payload = bits - 3).
     payload: payload bits per value, 1 to 19, in place of ``bits``; the only choice for
     ``exponent_bits=9``, the layout the paper's authors use (9 + 4 * (payload + 1) bits a block).
-    mode: "classic". Raises ValueError for anything else.
+    Raises ValueError for anything else.
     """
 
-    def __init__(self, bits=None, mode="classic", exponent_bits=8, payload=None):
-        if mode not in MODES:
-            raise ValueError(f"ZFPe mode {mode!r}: allowed is {', '.join(MODES)}")
+    def __init__(self, bits=None, exponent_bits=8, payload=None):
         if exponent_bits not in EXPONENT_BITS:
             raise ValueError(f"ZFPe exponent_bits = {exponent_bits!r}: allowed are 8 and 9")
         low, high = MIN_PAYLOAD + 3, MAX_PAYLOAD + 3
@@ -126,7 +123,6 @@ class ZFPe:
         if payload not in range(MIN_PAYLOAD, MAX_PAYLOAD + 1):
             raise ValueError(f"ZFPe payload = {payload!r}: allowed are {MIN_PAYLOAD} to "
                              f"{MAX_PAYLOAD}")
-        self.mode = mode
         self.payload = payload
         self.exponent_bits = exponent_bits
         self.block_bits = exponent_bits + LANES * (payload + 1)

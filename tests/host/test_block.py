@@ -7,20 +7,32 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from litepress.host.codecs.block import decode_blocks, encode_blocks, roundtrip
+from litepress.host.codecs.segments import encode_segments
 from litepress.host.codecs.zfpe import encode16
-from litepress.spec.formats import ZFPE, Format
+from litepress.host.codecs.zfpe_improved import encode_improved
+from litepress.spec.formats import ZFPE, ZFPI_KINDS, Format
 
 FORMATS = [Format.parse(name) for name in
-           ["raw8", "raw8u", "raw16", *(f"zfpe{bits}" for bits in range(4, 17))]]
+           ["raw8", "raw8u", "raw16", *(f"zfpe{bits}" for bits in range(4, 17)),
+            *(f"zfpi{bits}{suffix}" for bits in range(4, 16) for suffix in ("", "u", "n", "nu")),
+            "ebpc8.1", "ebpc8.5", "ebpc8u.3"]]
 
 
 def plain_run(q, fmt):
     """Bytes of one run, block by block in Python integers."""
     low, high = fmt.range
+    if fmt.segment:
+        words = []
+        for i in range(0, len(q), fmt.segment):
+            part = np.clip(q[i:i + fmt.segment], low, high).reshape(1, -1)
+            words += encode_segments(part, 8, 8, low < 0)[0][0].tolist()
+        return np.array(words, "<u4").tobytes()
     run = 0
     for i, block in enumerate(q):
         if fmt.kind == ZFPE:
             bits = int(encode16(block[None], fmt.bits)[0])
+        elif fmt.kind in ZFPI_KINDS:
+            bits = int(encode_improved(block[None], fmt)[0])
         else:
             bits = sum((min(max(int(v), low), high) & (1 << fmt.bits) - 1) << lane * fmt.bits
                        for lane, v in enumerate(block))

@@ -156,7 +156,7 @@ def test_special_values():
 @pytest.mark.parametrize(("arguments", "text"), [
     ({"bits": 3}, "ZFPe bits = 3: allowed are 4 to 22"),
     ({"bits": 8.5}, "ZFPe bits = 8.5: allowed are 4 to 22"),
-    ({"mode": "improved"}, "ZFPe mode 'improved': allowed is classic"),
+    ({"mode": "better"}, "ZFPe mode 'better': allowed are classic, improved"),
     ({"exponent_bits": 7}, "ZFPe exponent_bits = 7: allowed are 8 and 9"),
     ({"exponent_bits": 9}, "give payload, 1 to 19"),
     ({"payload": 0}, "ZFPe payload = 0: allowed are 1 to 19"),
