@@ -1,22 +1,29 @@
 """``litepress.compress``: from a PyTorch module to an image, in one call."""
 
 from ..spec.arch import ARCHS, Arch
+from ..spec.formats import Format
 
 
 def compress(module, example, calibration, weights="zfpe12", activations="zfpe12", arch="sim",
-             overrides=None, bias_correction=True, keep=False, name=None, labels=None,
+             overrides=None, bias_correction=True, rounding=False, equalization=True,
+             allocation=True, one_scale=False, keep=False, name=None, labels=None,
              preprocessing=None, progress=None):
     """Quantize, compress, plan and pack a network.
 
     module: torch.nn.Module, unmodified; it is not changed. example: float32 (1, C, H, W), its
     shape is the network's input. calibration: float32 (N, C, H, W), real inputs. weights,
     activations: storage formats (spec/formats.py); overrides: layer or tensor name -> format.
+    Corrections on the calibration inputs, none of which costs hardware: bias_correction, rounding
+    (host/quantize.py, host/rounding.py), equalization (host/equalize.py), allocation: zfpe and zfpi
+    formats name the average bits a value, and every tensor gets its own (host/allocate.py).
+    one_scale: one weight scale a layer, not one a channel.
     arch: a name of spec.arch.ARCHS or an Arch. keep: a place of its own for every tensor, so that
     all can be read back. labels, preprocessing: kept in the image for those who run it.
     progress: called with (step, done, total).
     Returns a host.image.Image. Raises ValueError: unsupported layers (all of them listed), formats,
     shapes, tensors that do not fit.
     """
+    from .allocate import allocate
     from .calibrate import calibrate
     from .importer import import_module
     from .pack import pack
@@ -30,8 +37,14 @@ def compress(module, example, calibration, weights="zfpe12", activations="zfpe12
         raise ValueError(f"arch: {arch!r} is neither a name nor an Arch")
     graph = import_module(module, example, name=name)
     ranges = calibrate(graph, calibration, progress=progress)
-    network = quantize(graph, ranges, weights=weights, activations=activations,
-                       overrides=overrides, bias_correction=bias_correction, progress=progress)
+    weights, activations = Format.parse(weights), Format.parse(activations)
+    overrides = overrides or {}
+    if allocation:
+        overrides = allocate(graph, ranges, weights, activations, overrides,
+                             progress=progress) | overrides
+    network = quantize(graph, ranges, weights, activations, overrides,
+                       bias_correction=bias_correction, rounding=rounding, one_scale=one_scale,
+                       progress=progress)
     if labels is not None:
         network.meta["labels"] = list(labels)
     if preprocessing is not None:

@@ -10,7 +10,7 @@ simply tile after tile; double buffering comes from alternating places, and the 
 from dataclasses import dataclass
 
 from ..spec import isa
-from ..spec.formats import LANES, RAW16, WORD_BYTES, Format
+from ..spec.formats import LANES, RAW16, Format
 from .graph import ADD, POOL
 from .tiling import group_size, split
 
@@ -118,6 +118,11 @@ class _Ring:
         return first, free
 
 
+def _registers(fmt):
+    """What LOAD and STORE must know of a tensor's format."""
+    return {"FORMAT": fmt.code} | ({"SEGMENT": fmt.segment} if fmt.segment else {})
+
+
 class LayerEmitter:
     """Appends the GOs of one layer (graph.Layer; ``tensors`` are the network's) to a Program.
     ``run()`` once."""
@@ -207,10 +212,10 @@ class LayerEmitter:
         for i in range(geo.sources):
             fmt = self.in_formats[i]
             row = (channels[1] - channels[0]) * geo.in_vecs
-            skip = channels[0] * geo.in_vecs * fmt.block_bits // (8 * WORD_BYTES)
+            skip = fmt.run_words(channels[0] * geo.in_vecs)
             stride = fmt.run_words(geo.cin * geo.in_vecs)
             registers = {"ADDR": self.addresses.inputs[i] + start * stride + skip,
-                         "RUNS": stop - start, "RUN_LEN": row, "FORMAT": fmt.code,
+                         "RUNS": stop - start, "RUN_LEN": row, **_registers(fmt),
                          "DST_MEM": isa.MEM_ABUF, "DST": place + i * self.source_size}
             if stop - start > 1:
                 registers |= {"RUN_STRIDE": stride, "DST_STRIDE": row}
@@ -292,8 +297,8 @@ class LayerEmitter:
         row = (chunk[1] - chunk[0]) * geo.out_vecs
         stride = fmt.run_words(geo.cout * geo.out_vecs)
         registers = {"ADDR": self.addresses.output + first * stride
-                     + chunk[0] * geo.out_vecs * fmt.block_bits // (8 * WORD_BYTES),
-                     "RUNS": count, "RUN_LEN": row, "FORMAT": fmt.code, "SRC": out}
+                     + fmt.run_words(chunk[0] * geo.out_vecs),
+                     "RUNS": count, "RUN_LEN": row, **_registers(fmt), "SRC": out}
         if count > 1:
             registers |= {"RUN_STRIDE": stride, "SRC_STRIDE": row}
         self.program.go(isa.STORE, **registers)

@@ -140,15 +140,16 @@ class _Dram:
             if at < 0:
                 return None
             run = self.runs[self.offsets[at]]
-            index, rest = divmod(8 * (start - self.offsets[at]), fmt.block_bits)
-            if run.fmt != fmt or index >= len(run.values) or rest:
+            unit = fmt.segment or 1        # Blocks that begin at a place of their own,
+            bits = 8 * WORD_BYTES * fmt.slot_words if fmt.segment else fmt.block_bits
+            index, rest = divmod(8 * (start - self.offsets[at]), bits)
+            if run.fmt != fmt or index * unit >= len(run.values) or rest:
                 return None
-            piece = run.decoded[index:index + want]
+            piece = run.decoded[index * unit:index * unit + want]
             want -= len(piece)
-            bits = len(piece) * fmt.block_bits
-            if want and bits % 8:
+            if want and (len(piece) % unit or len(piece) // unit * bits % 8):
                 return None
-            start += bits // 8
+            start += len(piece) // unit * bits // 8
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
@@ -204,7 +205,7 @@ class Golden:
         return self._dram.read(offset, size)
 
     def _load(self, r):
-        fmt = Format.from_code(r["FORMAT"])
+        fmt = Format.from_code(r["FORMAT"], r["SEGMENT"])
         for run in range(r["RUNS"]):
             start = (r["ADDR"] + run * r["RUN_STRIDE"]) * WORD_BYTES
             dst = r["DST"] + run * r["DST_STRIDE"]
@@ -232,7 +233,7 @@ class Golden:
                 view[(dst + word) & len(view) - 1, slot] = vectors
 
     def _store(self, r):
-        fmt = Format.from_code(r["FORMAT"])
+        fmt = Format.from_code(r["FORMAT"], r["SEGMENT"])
         batch = self._abuf.shape[1] // LANES
         for run in range(r["RUNS"]):
             at = (r["SRC"] + run * r["SRC_STRIDE"] + np.arange(r["RUN_LEN"])) & len(self._abuf) - 1

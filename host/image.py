@@ -24,7 +24,7 @@ import numpy as np
 from ..spec import image as layout
 from ..spec.arch import Arch
 from ..spec.formats import LANES, WORD_BYTES, Format
-from .codecs.block import decode_blocks, encode_blocks
+from .codecs.block import decode_blocks, encode_blocks, used_bytes
 
 
 class ImageError(ValueError):
@@ -253,6 +253,14 @@ class Image:
         if len(data) != place.bytes:
             raise ImageError(f"tensor {name}: {len(data)} bytes: allowed are {place.bytes}")
         return decode_activation(data, place.shape, place.fmt)
+
+    def used_bytes(self, name, data):
+        """A tensor's bytes with those that mean nothing set to zero: what ebpc segments leave of
+        their slots holds whatever was there before."""
+        place = self.tensor(name)
+        runs = np.frombuffer(data, np.uint8).reshape(place.shape[1], place.row_bytes)
+        mask = used_bytes(runs, place.fmt, row_blocks(place.shape))
+        return (runs * mask).astype(np.uint8).tobytes()
 
     def output_values(self, data):
         """The output tensor's bytes -> float64, flat: q * scale."""

@@ -7,7 +7,7 @@ modelled.
 """
 
 from ..spec import isa
-from ..spec.formats import LANES
+from ..spec.formats import EBPC_KINDS, LANES
 from .program import FORMATS
 
 LOAD_LATENCY, STORE_LATENCY = 40, 40    # Clocks of a GO besides its blocks.
@@ -40,12 +40,13 @@ def compute_clocks(r, columns):
 
 def dma_words(r):
     """32-bit words a LOAD or STORE GO moves."""
-    return r["RUNS"] * FORMATS(r["FORMAT"]).run_words(r["RUN_LEN"])
+    return r["RUNS"] * FORMATS(r["FORMAT"], r["SEGMENT"]).run_words(r["RUN_LEN"])
 
 
 def dma_clocks(r, clocks_per_word):
-    """Clocks of a LOAD or STORE GO: a word or a vector a clock at best."""
-    return max(dma_words(r) * clocks_per_word, r["RUNS"] * r["RUN_LEN"])
+    """Clocks of a LOAD or STORE GO: a word or a vector a clock at best, but of ebpc a value."""
+    ebpc = FORMATS(r["FORMAT"], r["SEGMENT"]).kind in EBPC_KINDS
+    return max(dma_words(r) * clocks_per_word, r["RUNS"] * r["RUN_LEN"] * (LANES if ebpc else 1))
 
 
 def predict(gos, columns, clocks_per_word=CLOCKS_PER_WORD):

@@ -61,7 +61,7 @@ def _runs(first, runs, stride, length):
 def _load_store(engine, r, arch):
     if not r["RUNS"] or not r["RUN_LEN"]:
         return []
-    words = FORMATS(r["FORMAT"]).run_words(r["RUN_LEN"])
+    words = FORMATS(r["FORMAT"], r["SEGMENT"]).run_words(r["RUN_LEN"])
     load, length = engine == isa.LOAD, r["RUN_LEN"]
     out = [(MEM_DRAM, start, stop, not load)
            for start, stop in _runs(r["ADDR"], r["RUNS"], r["RUN_STRIDE"], words)]

@@ -10,11 +10,12 @@ layer by layer with all earlier layers quantized.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
 from ..spec import isa
-from ..spec.formats import RAW8, RAW8U, Format
+from ..spec.formats import EBPC_KINDS, Format
 from .graph import ADD, CONV, DEPTHWISE, POOL, Layer, Network, Requant, Tensor
 from .reference import mean_accumulator, quantize_input, run_layer, store, store_weights
 
@@ -46,30 +47,47 @@ def _bias(real, scale, s):
     return np.clip(b, -limit, limit - 1).astype(np.int64)
 
 
-def _tensor(name, shape, low, high, fmt, lo=-math.inf, hi=math.inf):
-    """The tensor's scale from the range seen and the activation's bounds."""
-    if fmt.kind == RAW8 and lo >= 0:
-        fmt = Format(RAW8U, 8)
-    if fmt.kind == RAW8U and lo < 0 and low < 0:
-        raise ValueError(f"tensor {name}: format raw8u, but it is as low as {low:.3g}: allowed are "
-                         f"the signed formats")
+def activation_scale(low, high, fmt, lo=-math.inf, hi=math.inf):
+    """Scale of a tensor from the range seen and its activation's bounds."""
     large = fmt.range[1]
-    headroom = 1.0 if fmt.kind in (RAW8, RAW8U) else HEADROOM
+    headroom = HEADROOM if large > 255 else 1.0
     reach = max(min(high * headroom, hi), 0) / large, max(-max(low * headroom, lo), 0) / large
-    return Tensor(name, tuple(shape), fmt, max(*reach) or 1.0)
+    return max(*reach) or 1.0
+
+
+def _tensor(name, shape, low, high, fmt, lo=-math.inf, hi=math.inf):
+    if lo >= 0:
+        fmt = fmt.unsigned
+    elif fmt.range[0] == 0 and low < 0:
+        raise ValueError(f"tensor {name}: format {fmt}, but it is as low as {low:.3g}: allowed are "
+                         f"the signed formats")
+    try:
+        fmt = fmt.in_tensor(shape)
+    except ValueError as error:
+        raise ValueError(f"tensor {name}: {error}") from None
+    return Tensor(name, tuple(shape), fmt, activation_scale(low, high, fmt, lo, hi))
 
 
 def _clamp(tensor, lo, hi):
     small, large = tensor.fmt.range
-    if tensor.fmt.kind == RAW8:
+    if large == 127:
         small = -large
     bound = [small if math.isinf(lo) else max(small, math.floor(lo / tensor.scale + 0.5)),
              large if math.isinf(hi) else min(large, math.floor(hi / tensor.scale + 0.5))]
     return int(bound[0]), int(bound[1])
 
 
-def _weights(layer, x, scale_y, fmt):
-    """(int16 weights before encoding, after encoding, scale a channel) of CONV and DEPTHWISE."""
+def weight_scale(weight, largest=32767):
+    """Scale a channel at which the channel's largest weight is ``largest``: float64 (cout,)."""
+    scale = np.abs(weight).reshape(len(weight), -1).max(axis=1) / largest
+    return np.where(scale > 0, scale, 1.0)
+
+
+def _weights(layer, x, scale_y, fmt, one_scale, rounder):
+    """(int16 weights before encoding, after encoding, scale a channel) of CONV and DEPTHWISE.
+
+    one_scale: the same scale for all channels. rounder(weights / scale, fmt) -> int16 weights, or
+    None to take the nearest."""
     w = layer.weight
     axes = tuple(range(1, w.ndim))
     largest = fmt.range[1]
@@ -77,12 +95,15 @@ def _weights(layer, x, scale_y, fmt):
     # is at most what one step of input and weight may weigh in the output; larger weights, which
     # few bits a weight make possible, saturate.
     unit = scale_y / x.scale
-    scale = np.maximum(np.abs(w).max(axis=axes) / largest, unit * 2.0 ** -MAX_SHIFT)
+    high = np.abs(w).max(axis=axes)
+    if one_scale:
+        high = np.full_like(high, high.max())
+    scale = np.maximum(high / largest, unit * 2.0 ** -MAX_SHIFT)
     scale = np.minimum(scale, unit * LARGEST_RATIO)
     bound = max(abs(v) for v in x.fmt.range)
     while True:
-        q = np.floor(w / scale.reshape(-1, *[1] * len(axes)) + 0.5)
-        q = np.clip(q, -largest, largest).astype(np.int16)
+        wanted = w / scale.reshape(-1, *[1] * len(axes))
+        q = np.clip(np.floor(wanted + 0.5), -largest, largest).astype(np.int16)
         stored = store_weights(q, fmt)
         over = np.abs(stored.astype(np.int64)).sum(axis=axes) * bound >= ACC_LIMIT
         if not over.any():
@@ -92,14 +113,19 @@ def _weights(layer, x, scale_y, fmt):
                              f"may leave {isa.ACC_BITS} bits and the weights cannot be coarser: "
                              f"use a format with fewer bits for its input")
         scale = np.where(over, 2 * scale, scale)
+    if rounder:
+        better = rounder(wanted, fmt)
+        again = store_weights(better, fmt)
+        if (np.abs(again.astype(np.int64)).sum(axis=axes) * bound < ACC_LIMIT).all():
+            q, stored = better, again
     return q, stored, scale
 
 
-def _quantize_layer(layer, graph, tensors, scale_y, fmt):
+def _quantize_layer(layer, graph, tensors, scale_y, fmt, one_scale, rounder):
     """(weights int16, weights as stored, real value of one acc step (cout,))."""
     xs = [tensors[t] for t in layer.inputs]
     if layer.op in (CONV, DEPTHWISE):
-        q, stored, scale = _weights(layer, xs[0], scale_y, fmt)
+        q, stored, scale = _weights(layer, xs[0], scale_y, fmt, one_scale, rounder)
         return q, stored, xs[0].scale * scale
     if layer.op == ADD:
         unit = max(max(x.scale for x in xs) / ADD_LIMIT, scale_y * 2.0 ** -MAX_SHIFT)
@@ -126,18 +152,23 @@ def _macs(layer, graph):
 
 
 def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrides=None,
-             bias_correction=True, progress=None):
+             bias_correction=True, rounding=False, one_scale=False, progress=None):
     """graph: importer.FloatGraph; calibration: calibrate.Calibration; weights, activations:
     storage formats; overrides: layer name (its weights) or tensor name -> format. The network's
-    output is stored as raw16 unless overridden. progress("quantize", done, total).
+    output is stored as raw16 unless overridden. rounding: choose the weights that change each
+    layer's output least (host/rounding.py), not the nearest. one_scale: a layer's channels share
+    one weight scale. progress("quantize", done, total).
 
     Returns a graph.Network. ValueError: an unknown format or name, a layer that cannot be
     requantized.
     """
+    if rounding:
+        from .rounding import round_weights
     overrides = {k: _format(v) for k, v in (overrides or {}).items()}
     weight_format, activation_format = _format(weights), _format(activations)
-    if weight_format.kind == RAW8U:
-        raise ValueError("weights: format raw8u is for tensors that are never negative")
+    if weight_format.range[0] == 0 or weight_format.kind in EBPC_KINDS:
+        raise ValueError(f"weights: format {weight_format} is for activations" + (
+            " that are never negative" if weight_format.range[0] == 0 else ""))
     names = {layer.name for layer in graph.layers} | set(graph.shapes)
     for name in set(overrides) - names:
         raise ValueError(f"overrides: no layer or tensor {name!r} in {graph.name}")
@@ -150,20 +181,21 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
     tensors = {graph.input: tensor(graph.input)}
     network = Network(graph.name, tensors, [], graph.input, graph.output)
     live, last = {}, {t: i for i, l in enumerate(graph.layers) for t in l.inputs}
-    if bias_correction:
+    if bias_correction or rounding:
         q = quantize_input(network, calibration.images)
         live[graph.input] = store(q, tensors[graph.input].fmt)
     for index, layer in enumerate(graph.layers):
         y = tensors[layer.output] = tensor(layer.output, layer.lo, layer.hi)
         fmt = overrides.get(layer.name, weight_format)
-        q, stored, step = _quantize_layer(layer, graph, tensors, y.scale, fmt)
+        inputs = [live[t] for t in layer.inputs] if live else None
+        rounder = partial(round_weights, layer, inputs[0]) if rounding else None
+        q, stored, step = _quantize_layer(layer, graph, tensors, y.scale, fmt, one_scale, rounder)
         m, s = _ratio(step / y.scale)
         real = np.zeros(len(step)) if layer.bias is None else layer.bias
-        inputs = [live[t] for t in layer.inputs] if bias_correction else None
         if bias_correction and layer.op in (CONV, DEPTHWISE):
             real = calibration.means[layer.name] - mean_accumulator(layer, inputs, stored) * step
         requant = Requant(m, s, _bias(real, y.scale, s), *_clamp(y, layer.lo, layer.hi))
-        if bias_correction:
+        if live:
             live[layer.output] = run_layer(layer, inputs, stored, requant, y.fmt)
             for name in layer.inputs:
                 if last[name] == index:
@@ -175,5 +207,5 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
         if progress:
             progress("quantize", index + 1, len(graph.layers))
     network.meta["calibration"] = {"images": len(calibration.images),
-                                   "bias_correction": bias_correction}
+                                   "bias_correction": bias_correction, "rounding": rounding}
     return network

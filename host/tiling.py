@@ -7,7 +7,7 @@ that fit, those with the least estimated time first; the planner tries the best 
 
 from dataclasses import dataclass
 from itertools import product
-from math import ceil, gcd
+from math import ceil, lcm
 
 from ..spec import isa
 from ..spec.formats import LANES
@@ -45,6 +45,7 @@ class Geometry:
     in_words: int         # 32-bit words of one row of one input tensor in DRAM,
     out_words: int        # of one row of the output,
     weight_bits: int      # bits of one stored weight.
+    channel_step: int     # Channels of a tile: a multiple of this, or all.
 
     @property
     def dense(self):
@@ -157,7 +158,16 @@ def geometry(layer, tensors, arch):
                     1 if layer.op in (ADD, POOL) else layer.stride,
                     0 if layer.op in (ADD, POOL) else layer.padding, taps,
                     len(set(layer.inputs)), words[layer.inputs[0]], words[layer.output],
-                    layer.weight_format.bits)
+                    layer.weight_format.bits, _channel_step(layer, tensors))
+
+
+def _channel_step(layer, tensors):
+    """A tile's part of a row must begin on a DRAM word, and on a segment where there are any."""
+    steps = [CHANNEL_STEP]
+    for name in [*layer.inputs, layer.output] if layer.op != CONV else [layer.output]:
+        t = tensors[name]
+        steps.append(t.fmt.segment // -(-t.shape[2] // LANES) if t.fmt.segment else 1)
+    return lcm(*steps)
 
 
 def split(total, size):
@@ -172,12 +182,12 @@ def group_size(geo, tiling, arch):
 
 def _channel_sizes(geo, arch):
     """Channels of a tile that are worth trying."""
-    unit = arch.columns * CHANNEL_STEP // gcd(arch.columns, CHANNEL_STEP)
+    unit = lcm(arch.columns, geo.channel_step)
     sizes = {geo.cout}
     for count in CHUNK_COUNTS:
         sizes.add(unit * ceil(ceil(geo.cout / unit) / count))
     if not geo.dense:
-        sizes |= set(range(CHANNEL_STEP, arch.columns, CHANNEL_STEP))
+        sizes |= set(range(geo.channel_step, arch.columns, geo.channel_step))
     return sorted(size for size in sizes if size <= geo.cout)
 
 

@@ -56,9 +56,16 @@ class Device(ABC):
         """Of the last run: list over profile slots of dict counter name -> int
         (spec.isa.COUNTERS)."""
 
-    @abstractmethod
     def read_tensor_bytes(self, name):
-        """The tensor's bytes in the region after the last run."""
+        """The tensor's bytes in the region after the last run; those that mean nothing are zero
+        (Image.used_bytes)."""
+        image = self._loaded()
+        tensor = image.tensor(name)
+        return image.used_bytes(name, self._read_region(tensor.offset, tensor.bytes))
+
+    @abstractmethod
+    def _read_region(self, offset, size):
+        """Bytes of the model's region."""
 
     def read_tensor(self, name):
         """An activation tensor as it is in DRAM after the last run: int16 (C, H, W). Only tensors

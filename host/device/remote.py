@@ -169,7 +169,5 @@ class RemoteDevice(Device):
         return [dict(zip(isa.COUNTERS, struct.unpack(f"<{len(isa.COUNTERS)}I", reply), strict=True))
                 for reply in replies]
 
-    def read_tensor_bytes(self, name):
-        """The tensor's bytes in the region after the last run."""
-        tensor = self._loaded().tensor(name)
-        return self.client.read(tensor.offset, tensor.bytes + -tensor.bytes % 4)[:tensor.bytes]
+    def _read_region(self, offset, size):
+        return self.client.read(offset, size + -size % 4)[:size]

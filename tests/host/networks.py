@@ -3,7 +3,7 @@
 import numpy as np
 
 from litepress.host.graph import ADD, CONV, DEPTHWISE, POOL, Layer, Network, Requant, Tensor
-from litepress.spec.formats import ZFPE, Format
+from litepress.spec.formats import Format
 
 RAW16 = Format.parse("raw16")
 
@@ -15,7 +15,7 @@ class Builder:
         self.rng = rng
         self.activations = activations
         self.weights = Format.parse(weights)
-        fmt = Format.parse(input_format or activations)
+        fmt = Format.parse(input_format or activations).in_tensor(shape)
         self.net = Network(name, {"input": Tensor("input", shape, fmt, 1 / 64)}, [], "input",
                            "input")
 
@@ -25,7 +25,7 @@ class Builder:
     def _requant(self, source, fmt, cout, taps, relu):
         """Brings sums of ``taps`` products with 12-bit weights back to some 12 bits, or to 8 where
         ``fmt`` holds no more."""
-        narrow = [f.bits == 8 and f.kind != ZFPE for f in (self.net.tensors[source].fmt, fmt)]
+        narrow = [f.range[1] <= 255 for f in (self.net.tensors[source].fmt, fmt)]
         s = np.full(cout, 4 + self.rng.integers(0, 3)) - 4 * narrow[0] + 5 * narrow[1]
         m = self.rng.integers(1 << 12, 1 << 13, cout)
         m = np.maximum(m // max(1, int(np.sqrt(taps))), 1)
@@ -39,7 +39,7 @@ class Builder:
         fmt = self.activations
         if not isinstance(fmt, str):
             fmt = fmt[self.rng.integers(len(fmt))]
-        fmt = Format.parse(fmt)
+        fmt = Format.parse(fmt).in_tensor(shape)
         requant = self._requant(inputs[0], fmt, shape[0], taps, relu)
         self.net.tensors[out] = Tensor(out, shape, fmt, 1 / 64)
         self.net.layers.append(Layer(name, op, inputs, out, weights.astype(np.int16),

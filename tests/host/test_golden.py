@@ -23,7 +23,8 @@ def calibrated():
 
 @pytest.mark.parametrize("arch", ["tiny", "sim", "85f"])
 @pytest.mark.parametrize("weights, activations", [("raw16", "raw16"), ("raw8", "raw8"),
-                                                  ("zfpe12", "zfpe12"), ("zfpe5", "zfpe7")])
+                                                  ("zfpe12", "zfpe12"), ("zfpe5", "zfpe7"),
+                                                  ("zfpi6n", "zfpi6"), ("raw8", "ebpc8")])
 def test_every_tensor_equals_the_reference(calibrated, arch, weights, activations):
     graph, calibration, images = calibrated
     network = quantize(graph, calibration, weights, activations, bias_correction=False)

@@ -20,7 +20,8 @@ from litepress.spec.arch import ARCHS, Arch
 from litepress.spec.formats import Format
 from litepress.spec.image import PARAMS, PROGRAM
 
-FORMATS = ["zfpe8", "raw8", "raw16", "zfpe12", "zfpe5", "zfpe11", "raw8u"]
+FORMATS = ["zfpe8", "raw8", "raw16", "zfpe12", "zfpe5", "zfpe11", "raw8u", "zfpi6",
+           "zfpi9u", "zfpi7n", "zfpi5nu", "ebpc8", "ebpc8u"]
 SMALL = [Arch(4, 1024, 2048, 64), Arch(12, 1024, 2048, 64), Arch(32, 2048, 2048, 64),
          Arch(8, 2048, 1024, 128), ARCHS["sim"], Arch(64, 4096, 2048, 64)]
 
@@ -28,7 +29,8 @@ SMALL = [Arch(4, 1024, 2048, 64), Arch(12, 1024, 2048, 64), Arch(32, 2048, 2048,
 def network(seed, **options):
     rng = np.random.default_rng(seed)
     activations = FORMATS if seed % 2 else f"zfpe{rng.integers(4, 17)}"
-    weights = ["raw16", "raw8", f"zfpe{rng.integers(4, 17)}"][seed % 3]
+    weights = ["raw16", "raw8", f"zfpe{rng.integers(4, 17)}",
+               f"zfpi{rng.integers(4, 16)}n"][seed % 4]
     return random_network(seed, activations, weights, **({"layers": 4, "most": 20, "channels": 24}
                                                          | options))
 
