@@ -22,11 +22,9 @@ rate (docs/decisions.md).
 """
 
 import numpy as np
+from numba import njit
 
 from ...spec.formats import LANES, ZFPI_HEAD_BITS, ZFPI_KINDS
-
-_CHUNK = 4096   # Blocks worked on at a time: the buffers stay in the cache.
-_FRACTION = 3   # Bits of v below k's lowest.
 
 
 def parameters(fmt):
@@ -37,88 +35,97 @@ def parameters(fmt):
         max(0, top - (1 << exponent_bits) + 1)
 
 
-def _quantize(q, fmt):
-    """q int16 (n, 4) -> m int32 (4, n), l (groups, n) bool, s (n,) int32."""
-    _, unsigned = ZFPI_KINDS[fmt.kind]
+def _arguments(fmt):
     _, group, top, least = parameters(fmt)
-    v = np.ascontiguousarray(q.T).astype(np.int32)
-    if unsigned:
-        np.maximum(v, 0, out=v)
-        size = v
-    else:
-        size = v ^ (v >> 31)
-    # A number's bit length is in the exponent of its float32: exact below 2^24.
-    length = (size[0] | size[1] | size[2] | size[3]).astype(np.float32).view(np.int32)
-    length >>= 23
-    length -= 126                       # Of zero: -126.
-    s = np.clip(length - (fmt.bits if unsigned else fmt.bits - 1), least, top)
-    v <<= _FRACTION
-    v >>= s
-    even = v + 8
-    even >>= 4
-    d = v - (even << 4)
-    np.abs(d, out=d)
-    odd = d.reshape(LANES // group, group, -1).sum(1) > 4 * group
-    v >>= 4
-    m = np.where(np.repeat(odd, group, axis=0), v, even)
-    half = 1 << fmt.bits - 1
-    np.clip(m, *((0, half - 1) if unsigned else (-half // 2, half // 2 - 1)), out=m)
-    return m, odd, s
+    return fmt.bits, group, top, least, ZFPI_KINDS[fmt.kind][1]
 
 
-def _pieces(function, count, *arrays):
-    for i in range(0, count, _CHUNK):
-        function(*(a[i:i + _CHUNK] for a in arrays))
+@njit(cache=True)
+def _quantize(lanes, bits, group, top, least, unsigned):
+    """lanes (4,) int32, overwritten with m -> (s, l of the first lane, l of the last)."""
+    used = np.int32(0)
+    for lane in range(LANES):
+        if unsigned:
+            lanes[lane] = max(lanes[lane], 0)
+        used |= lanes[lane] ^ (lanes[lane] >> 31)
+    s = least
+    used >>= least + bits - (0 if unsigned else 1)
+    while used and s < top:
+        used >>= 1
+        s += 1
+    half = 1 << bits - 2
+    low, high = (0, 2 * half - 1) if unsigned else (-half, half - 1)
+    first = last = np.int32(0)
+    for begin in range(0, LANES, group):
+        d = np.int32(0)
+        for lane in range(begin, begin + group):
+            v = (lanes[lane] << 3) >> s
+            lanes[lane] = v
+            d += abs(v - ((v + 8) >> 4 << 4))
+        last = np.int32(d > 4 * group)
+        if begin == 0:
+            first = last
+        for lane in range(begin, begin + group):
+            lanes[lane] = min(max((lanes[lane] + 8 - 8 * last) >> 4, low), high)
+    return s, first, last
+
+
+@njit(cache=True)
+def _roundtrip(q, out, bits, group, top, least, unsigned):
+    lanes = np.empty(LANES, np.int32)
+    for i in range(len(q)):
+        for lane in range(LANES):
+            lanes[lane] = q[i, lane]
+        s, first, last = _quantize(lanes, bits, group, top, least, unsigned)
+        for lane in range(LANES):
+            out[i, lane] = (2 * lanes[lane] + (first if lane < group else last)) << s
+
+
+@njit(cache=True)
+def _encode(q, out, bits, group, top, least, unsigned):
+    lanes = np.empty(LANES, np.int32)
+    width = bits - 1
+    for i in range(len(q)):
+        for lane in range(LANES):
+            lanes[lane] = q[i, lane]
+        s, first, last = _quantize(lanes, bits, group, top, least, unsigned)
+        block = top - s | (first << 3 if group == LANES else first << 2 | last << 3)
+        for lane in range(LANES):
+            block |= np.int64(lanes[lane] & (1 << width) - 1) << ZFPI_HEAD_BITS + lane * width
+        out[i] = block
+
+
+@njit(cache=True)
+def _decode(blocks, out, bits, group, top, unsigned):
+    width = bits - 1
+    for i in range(len(blocks)):
+        block = np.int64(blocks[i])
+        s = max(0, top - (block & (7 if group == LANES else 3)))
+        for lane in range(LANES):
+            m = block >> ZFPI_HEAD_BITS + lane * width & (1 << width) - 1
+            if not unsigned:
+                m -= m >> width - 1 << width
+            bit = 3 if group == LANES or lane >= group else 2
+            out[i, lane] = (2 * m + (block >> bit & 1)) << s
 
 
 def roundtrip_improved(q, fmt):
     """decode(encode(q)): q int16 (n, 4) -> int16 (n, 4)."""
     out = np.empty(q.shape, np.int16)
-
-    def piece(q, out):
-        m, odd, s = _quantize(q, fmt)
-        m <<= 1
-        m |= np.repeat(odd, LANES // len(odd), axis=0)
-        m <<= s
-        out[...] = m.T
-    _pieces(piece, len(q), q, out)
+    _roundtrip(q, out, *_arguments(fmt))
     return out
 
 
 def encode_improved(q, fmt):
     """q int16 (n, 4) -> blocks uint64 (n,), 4 * bits bits each."""
-    exponent_bits, _, top, _ = parameters(fmt)
     out = np.empty(len(q), np.uint64)
-    field = np.uint64((1 << fmt.bits - 1) - 1)
-
-    def piece(q, out):
-        m, odd, s = _quantize(q, fmt)
-        out[...] = top - s
-        for i, bit in enumerate(odd):
-            out |= bit.astype(np.uint64) << np.uint64(exponent_bits + i)
-        for lane in range(LANES):
-            at = np.uint64(ZFPI_HEAD_BITS + lane * (fmt.bits - 1))
-            out |= (m[lane].astype(np.int64).view(np.uint64) & field) << at
-    _pieces(piece, len(q), q, out)
+    _encode(q, out, *_arguments(fmt))
     return out
 
 
 def decode_improved(blocks, fmt):
     """blocks uint64 (n,) -> int16 (n, 4); bits beyond 4 * bits are ignored."""
-    exponent_bits, group, top, _ = parameters(fmt)
-    _, unsigned = ZFPI_KINDS[fmt.kind]
     out = np.empty((len(blocks), LANES), np.int16)
-    width = fmt.bits - 1
-
-    def piece(blocks, out):
-        e = (blocks & np.uint64((1 << exponent_bits) - 1)).astype(np.int32)
-        s = np.maximum(top - e, 0)
-        for lane in range(LANES):
-            m = (blocks >> np.uint64(ZFPI_HEAD_BITS + lane * width)).astype(np.int64)
-            m = (m & (1 << width) - 1).astype(np.int32)
-            if not unsigned:
-                m -= (m >> width - 1) << width
-            l = (blocks >> np.uint64(exponent_bits + lane // group)).astype(np.int64) & 1
-            out[:, lane] = (2 * m + l.astype(np.int32)) << s
-    _pieces(piece, len(blocks), blocks, out)
+    bits, group, top, _, unsigned = _arguments(fmt)
+    _decode(blocks, out, bits, group, top, unsigned)
     return out
