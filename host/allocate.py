@@ -6,7 +6,8 @@ on (with every later layer's channel means corrected, as bias correction will do
 squared change of the outputs is its *sensitivity*. At other rates the noise follows the codec's own
 squared error on that tensor. Noises of different tensors add up, so the best allocation spends each
 bit where it removes most noise for the DRAM it takes (greedy, optimal while noise falls convexly).
-The variant of a format (exponent bits of zfpi) is chosen for each tensor by the smaller error.
+The variants of a format (exponent bits of zfpi) are measured each, and at every rate the one with
+less noise is taken.
 """
 
 import heapq
@@ -84,33 +85,31 @@ def _weight_blocks(weight, scale):
     return np.ascontiguousarray(q).reshape(-1, LANES)
 
 
-def _options(fmt):
-    """kind -> list of the formats at every rate."""
+def _variants(fmt):
+    """The variants of a format, each a list of formats, one a rate."""
     low, high = RATES[fmt.kind]
-    variants = [Format(kind, REFERENCE) for kind in VARIANTS.get(fmt.kind, (fmt.kind,))]
-    return [[replace(v, bits=bits) for v in variants] for bits in range(low, high + 1)]
+    return [[Format(kind, bits) for bits in range(low, high + 1)]
+            for kind in VARIANTS.get(fmt.kind, (fmt.kind,))]
 
 
-def _errors(blocks, options):
-    """(best format, its squared error) at every rate, on a sample of the blocks."""
-    blocks = blocks[::max(1, len(blocks) // SAMPLE)]
-    found = []
-    for variants in options:
-        errors = [np.square(roundtrip(blocks, f).astype(np.float64) - blocks).sum()
-                  for f in variants]
-        best = int(np.argmin(errors))
-        found.append((variants[best], float(errors[best])))
-    return found
+def _curve(blocks, formats, noise_of):
+    """[(format, noise)] of one variant; noise_of(blocks as stored) -> noise at REFERENCE bits."""
+    sample = blocks[::max(1, len(blocks) // SAMPLE)]
+    errors = [np.square(roundtrip(sample, f).astype(np.float64) - sample).sum() for f in formats]
+    reference = next(i for i, f in enumerate(formats) if f.bits == REFERENCE)
+    if not errors[reference]:
+        return [(f, 0.0) for f in formats]
+    noise = max(noise_of(roundtrip(blocks, formats[reference])), FLOOR)
+    return [(f, noise * e / errors[reference]) for f, e in zip(formats, errors, strict=True)]
 
 
 class _Item:
-    """A tensor or a layer's weights: formats by rate, noise of each, DRAM bits of each."""
+    """A tensor or a layer's weights: at every rate (format, noise, DRAM bits)."""
 
-    def __init__(self, name, found, sensitivity, size):
-        reference = next(e for f, e in found if f.bits == REFERENCE)
-        factor = max(sensitivity, FLOOR) / reference if reference else 0
+    def __init__(self, name, curves, size):
         self.name = name
-        self.steps = [(fmt, error * factor, size(fmt)) for fmt, error in found]
+        best = [min(rate, key=lambda step: step[1]) for rate in zip(*curves, strict=True)]
+        self.steps = [(fmt, noise, size(fmt)) for fmt, noise in best]
         self.at = 0
 
     def gain(self):
@@ -161,20 +160,22 @@ def allocate(graph, calibration, weights, activations, fixed=(), images=IMAGES, 
     for done, name in enumerate(tensors):
         index = makers.get(name, -1)
         lo = graph.layers[index].lo if index >= 0 else -math.inf
-        options = _options(activations)
+        variants = _variants(activations)
         if lo >= 0:
-            options = [[f.unsigned for f in variants] for variants in options]
+            variants = [[f.unsigned for f in formats] for formats in variants]
         hi = graph.layers[index].hi if index >= 0 else math.inf
         scale = activation_scale(calibration.low[name], calibration.high[name], activations, lo, hi)
         x = net.tensors[name]
         blocks = _activation_blocks(x, scale)
-        found = _errors(blocks, options)
-        stored = roundtrip(blocks, next(f for f, _ in found if f.bits == REFERENCE))
-        wide = torch.from_numpy(stored.astype(np.float32)).reshape(*x.shape[:3], -1) * scale
-        noise = net.noise(index + 1, {name: wide[..., :x.shape[-1]]})
+
+        def noise_of(stored, x=x, scale=scale, name=name, index=index):
+            wide = torch.from_numpy(stored.astype(np.float32)).reshape(*x.shape[:3], -1) * scale
+            return net.noise(index + 1, {name: wide[..., :x.shape[-1]]})
+
+        curves = [_curve(blocks, formats, noise_of) for formats in variants]
         channels, rows, width = graph.shapes[name]
         blocks_a_row = channels * -(-width // LANES)
-        items.append(_Item(name, found, noise, lambda fmt, n=blocks_a_row, rows=rows:
+        items.append(_Item(name, curves, lambda fmt, n=blocks_a_row, rows=rows:
                            rows * fmt.run_words(n) * WORD_BITS))
         if progress:
             progress("allocate", done + 1, total)
@@ -185,19 +186,19 @@ def allocate(graph, calibration, weights, activations, fixed=(), images=IMAGES, 
     for done, layer in enumerate(layers):
         scale = weight_scale(layer.weight)
         blocks = _weight_blocks(layer.weight, scale)
-        found = _errors(blocks, _options(weights))
-        stored = roundtrip(blocks, next(f for f, _ in found if f.bits == REFERENCE))
-        count = len(layer.weight)
-        w = stored.reshape(layer.weight[0].size, -1)[:, :count].T * scale[:, None]
-        changed = replace(layer, weight=w.reshape(layer.weight.shape))
-        with torch.no_grad():
-            y = _run(changed, [net.tensors[layer.inputs[0]]])
-            y += net.means[layer.name] - y.mean((0, 2, 3), keepdim=True)
-            y.clamp_(layer.lo, layer.hi)
-        noise = net.noise(makers[layer.output] + 1, {layer.output: y})
+
+        def noise_of(stored, layer=layer, scale=scale):
+            w = stored.reshape(layer.weight[0].size, -1)[:, :len(layer.weight)].T * scale[:, None]
+            with torch.no_grad():
+                y = _run(replace(layer, weight=w.reshape(layer.weight.shape)),
+                         [net.tensors[layer.inputs[0]]])
+                y += net.means[layer.name] - y.mean((0, 2, 3), keepdim=True)
+                y.clamp_(layer.lo, layer.hi)
+            return net.noise(makers[layer.output] + 1, {layer.output: y})
+
+        curves = [_curve(blocks, formats, noise_of) for formats in _variants(weights)]
         n = len(blocks)
-        items.append(_Item(layer.name, found, noise, lambda fmt, n=n:
-                           fmt.run_words(n) * WORD_BITS))
+        items.append(_Item(layer.name, curves, lambda fmt, n=n: fmt.run_words(n) * WORD_BITS))
         if progress:
             progress("allocate", len(tensors) + done + 1, total)
     values = sum(l.weight.size for l in layers)

@@ -29,15 +29,14 @@ class GoldenError(ValueError):
 
 @dataclass
 class _Run:
-    """Blocks written by one run of a STORE: values before and after the codec, (n, batch, 4)."""
+    """Blocks written by one run of a STORE at byte ``start``: values before and after the codec,
+    (n, batch, 4). ``end``: the byte where it ends, or where a later run has cut it off."""
 
     fmt: Format
     values: np.ndarray
     decoded: np.ndarray
-
-    @property
-    def bytes(self):
-        return self.fmt.run_words(len(self.values)) * WORD_BYTES
+    start: int
+    end: int
 
 
 class _Dram:
@@ -56,7 +55,8 @@ class _Dram:
             self.shared[s.dram:s.dram + s.size] = np.frombuffer(s.data, np.uint8)
         self.bytes = np.zeros((batch, self.size - self.base), np.uint8)
         self.exact = exact_bytes
-        self.runs = {}     # Byte offset -> _Run, where `bytes` is stale; they never overlap.
+        self.runs = {}     # First byte still valid -> _Run, where `bytes` is stale; they never
+                           # overlap.
         self.offsets = []  # The offsets in order.
 
     def check(self, start, size, what):
@@ -68,8 +68,8 @@ class _Dram:
         first = max(bisect_right(self.offsets, start) - 1, 0)
         for offset in self.offsets[first:bisect_left(self.offsets, end)]:
             run = self.runs[offset]
-            if offset + run.bytes > start:
-                yield offset, offset + run.bytes, run
+            if run.end > start:
+                yield offset, run.end, run
 
     def _drop(self, offset):
         del self.runs[offset]
@@ -79,8 +79,22 @@ class _Dram:
         """Pack the pending runs that touch bytes start..end."""
         for offset, stop, run in list(self._touching(start, end)):
             data = encode_blocks(np.ascontiguousarray(run.values.swapaxes(0, 1)), run.fmt)
-            self.bytes[:, offset - self.base:stop - self.base] = data
+            self.bytes[:, offset - self.base:stop - self.base] = \
+                data[:, offset - run.start:stop - run.start]
             self._drop(offset)
+
+    def _cut(self, start, end):
+        """Forget what pending runs hold in bytes start..end: nobody reads it any more."""
+        for offset, stop, run in list(self._touching(start, end)):
+            if offset < start and stop > end:
+                self.flush(offset, stop)
+            elif offset < start:
+                run.end = start
+            else:
+                self._drop(offset)
+                if stop > end:
+                    self.runs[end] = run
+                    insort(self.offsets, end)
 
     def read(self, start, size):
         """Bytes of every image: (batch, size) uint8."""
@@ -109,14 +123,11 @@ class _Dram:
         self.check(start, size, "STORE")
         if start < self.base:
             raise GoldenError(f"STORE at byte {start}: the sections end at {self.base}")
-        for offset, stop, _ in list(self._touching(start, start + size)):
-            if start <= offset and stop <= start + size:
-                self._drop(offset)      # Overwritten before anybody read its bytes.
-        self.flush(start, start + size)
+        self._cut(start, start + size)
         low, high = fmt.range
         decoded = values if fmt.lossless and values.min() >= low and values.max() <= high \
             else roundtrip(values, fmt)
-        self.runs[start] = _Run(fmt, values, decoded)
+        self.runs[start] = _Run(fmt, values, decoded, start, start + size)
         insort(self.offsets, start)
 
     def load(self, start, blocks, fmt):
@@ -142,10 +153,13 @@ class _Dram:
             run = self.runs[self.offsets[at]]
             unit = fmt.segment or 1        # Blocks that begin at a place of their own,
             bits = 8 * WORD_BYTES * fmt.slot_words if fmt.segment else fmt.block_bits
-            index, rest = divmod(8 * (start - self.offsets[at]), bits)
-            if run.fmt != fmt or index * unit >= len(run.values) or rest:
+            index, rest = divmod(8 * (start - run.start), bits)
+            held = len(run.values)
+            if run.end - run.start < fmt.run_words(held) * WORD_BYTES:
+                held = 8 * (run.end - run.start) // bits * unit
+            if run.fmt != fmt or index * unit >= held or rest:
                 return None
-            piece = run.decoded[index * unit:index * unit + want]
+            piece = run.decoded[index * unit:min(index * unit + want, held)]
             want -= len(piece)
             if want and (len(piece) % unit or len(piece) // unit * bits % 8):
                 return None

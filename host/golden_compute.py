@@ -9,9 +9,7 @@ import numpy as np
 
 from ..spec import isa
 from ..spec.formats import LANES
-
-ADDRESS_MASK = 0xffff
-CHUNK = 1 << 16   # Values that are requantized at a time: they stay in the cache.
+from .golden_kernels import ADDRESS_MASK, depthwise, requantize
 
 
 def _gather(abuf, address):
@@ -97,22 +95,13 @@ def _dense(abuf, wbuf, r, columns):
 
 
 def _depthwise(abuf, wbuf, r, columns):
-    """acc of a depthwise convolution or an add; as _dense."""
-    base = r["IN_BASE"] + np.arange(r["COUT"]) * r["IN_GROUP"]
-    weights = _weights(wbuf, r, r["CIN"] * r["KH"] * r["KW"], columns).astype(np.float64)
-    weights = weights.reshape(r["COUT"], r["CIN"], r["KH"], r["KW"])
-    whole = _whole_vectors(r)
-    acc = 0
-    for ci in range(r["CIN"]):
-        for ky in range(r["KH"]):
-            if whole:
-                operand = _vectors(abuf, r, base + ci * r["IN_CH"], ky)
-                acc = acc + operand * weights[:, ci, ky, 0, None, None, None, None]
-                continue
-            rows = _pixel_rows(abuf, r, base + ci * r["IN_CH"], ky)
-            for kx in range(r["KW"]):
-                acc = acc + _tap(rows, r, kx) * weights[:, ci, ky, kx, None, None, None]
-    return acc if whole else _as_vectors(acc)
+    """acc of a depthwise convolution or an add: int64, else as _dense."""
+    weights = _weights(wbuf, r, r["CIN"] * r["KH"] * r["KW"], columns).astype(np.int64)
+    acc = np.zeros((r["COUT"], r["OUT_ROWS"], r["OUT_VECS"], abuf.shape[1]), np.int64)
+    depthwise(abuf, weights.reshape(r["COUT"], r["CIN"], r["KH"], r["KW"]), acc,
+              *(r[name] for name in ("IN_BASE", "IN_GROUP", "IN_ROW", "IN_CH", "KY_STEP", "IN_ROWS",
+                                     "IN_W", "STRIDE", "ROW_OFF", "PAD_X")))
+    return acc
 
 
 def _pool(abuf, wbuf, r, columns):
@@ -137,21 +126,6 @@ def _pool(abuf, wbuf, r, columns):
     return acc
 
 
-def _requantize(acc, params, lo, hi):
-    """acc float64 (COUT, ...) -> int16, by params (COUT, 3) int64 of m, s, b."""
-    result = np.empty(acc.shape, np.int16)
-    step = max(1, CHUNK // max(1, acc[0].size))
-    for c in range(0, len(acc), step):
-        m, s, b = params[c:c + step].T.reshape(3, -1, *[1] * (acc.ndim - 1))
-        out = acc[c:c + step].astype(np.int64)
-        out *= m
-        out >>= isa.PARAM_M_BITS
-        out += b
-        out >>= s
-        result[c:c + step] = np.clip(out, lo, hi, out=out)
-    return result
-
-
 def unpack_params(pbuf_vectors):
     """PBUF records as raw16 vectors (n, 4) int16 -> (n, 3) int64 of m, s, b."""
     words = pbuf_vectors.astype(np.uint16).astype(np.uint64)
@@ -173,16 +147,9 @@ def compute(abuf, wbuf, pbuf, r, columns):
     kind = _pool if r["FLAGS"] & isa.FLAG_POOL else \
         _depthwise if r["FLAGS"] & isa.FLAG_DEPTHWISE else _dense
     acc = kind(abuf, wbuf, r, columns)
-    limit = 2.0 ** (isa.ACC_BITS - 1)
-    if acc.max() >= limit or acc.min() < -limit:
-        raise OverflowError(f"accumulator leaves {isa.ACC_BITS} bits: {acc.min()} .. {acc.max()}")
     channels = np.arange(r["COUT"])
     params = unpack_params(pbuf[(r["P_BASE"] + channels) & len(pbuf) - 1])
-    out = _requantize(acc, params, r["CLAMP_LO"], r["CLAMP_HI"])
-    last, tail = divmod(r["OUT_W"], LANES)
-    if tail and last < r["OUT_VECS"]:
-        out[:, :, last, :, tail:] = out[:, :, last, :, tail - 1:tail]
-    y, x = np.arange(r["OUT_ROWS"]), np.arange(r["OUT_VECS"])
-    address = (r["OUT_BASE"] + channels[:, None, None] * r["OUT_CH"]
-               + y[:, None] * r["OUT_ROW"] + x)
-    abuf[(address & ADDRESS_MASK & len(abuf) - 1).ravel()] = out.reshape(address.size, -1)
+    wrong = requantize(acc.reshape(*acc.shape[:3], -1), params, r["CLAMP_LO"], r["CLAMP_HI"], abuf,
+                       r["OUT_BASE"], r["OUT_CH"], r["OUT_ROW"], r["OUT_W"])
+    if wrong:
+        raise OverflowError(f"accumulator leaves {isa.ACC_BITS} bits: {wrong}")
