@@ -3,13 +3,15 @@
 PYTHON := .venv/bin/python
 ARCH   ?= sim
 BOARD  ?= ulx3s-85f
+SEEDS  ?= 1,2,3
+JOBS   ?= 1
 # Two at a time: what the SoC simulations and PyTorch leave room for on a small machine.
 PYTEST := $(PYTHON) -m pytest -n 2
 # NumPy: the golden model runs a process a core instead.
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-slow lint sim bitstream clean
+.PHONY: help setup demo test test-fast test-slow lint sim bitstream synth ratios clean
 
 help: ## list these
 	@sed -n 's/^\([a-z-]*\): .*## /\1	/p' Makefile | expand -t 12
@@ -30,5 +32,12 @@ sim: setup ## build the simulator of the SoC (ARCH=sim, see spec/arch.py)
 bitstream: setup ## build a board's bitstream (BOARD=ulx3s-85f, see soc/boards.py)
 	@scripts/setup.sh build
 	$(PYTHON) -m litepress.soc.board --board $(BOARD)
+synth: setup ## size and clock of every core (CORES=a,b SEEDS=1,2,3 JOBS=1, see docs/cores)
+	@scripts/setup.sh build
+	$(PYTHON) -m litepress.bench.synth --seeds $(SEEDS) --jobs $(JOBS) $(if $(CORES),--cores $(CORES))
+ratios: setup ## measure EBPC's compression ratios on photos (10 minutes)
+	@scripts/setup.sh bench
+	$(PYTHON) -m litepress.bench.ebpc_ratio
+	$(PYTHON) -m litepress.bench.ebpc_ratio_tables
 clean: ## remove everything that was generated; .venv stays
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

