@@ -80,11 +80,18 @@ def compress(
     calibration: Annotated[str, typer.Option(help="Calibration inputs: FILE.npy (N,C,H,W) float32, "
                                              "or MODULE:NAME.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the image goes.")],
-    weights: Annotated[str, typer.Option(help="raw8 | raw16 | zfpe4 .. zfpe16")] = "zfpe12",
-    activations: Annotated[str, typer.Option(help="raw8 | raw16 | zfpe4 .. zfpe16")] = "zfpe12",
+    weights: Annotated[str, typer.Option(help="raw8 | raw16 | zfpe4 .. zfpe16 | zfpi4 .. zfpi15, "
+                                         "bits a value on average.")] = "zfpi8",
+    activations: Annotated[str, typer.Option(help="The same, or ebpc8.")] = "zfpi8",
     arch: Annotated[str, typer.Option(help="Size of the accelerator: see spec/arch.py.")] = "sim",
     bias_correction: Annotated[bool, typer.Option(help="Correct the mean error of every channel on "
                                                   "the calibration inputs.")] = True,
+    rounding: Annotated[bool, typer.Option(help="Choose the weights that change each layer's output "
+                                           "least, not the nearest.")] = True,
+    equalization: Annotated[bool, typer.Option(help="Equalize the ranges of channels across "
+                                               "layers.")] = True,
+    allocation: Annotated[bool, typer.Option(help="Give every tensor and layer its own bits in "
+                                             "zfpe and zfpi, the same on average.")] = True,
     keep: Annotated[bool, typer.Option(help="Give every tensor a place of its own, so that all can "
                                        "be read back.")] = False,
 ):
@@ -100,7 +107,9 @@ def compress(
     with _progress() as bar:
         image = run_compress(_resolve(model), images[:1], calibration=images, weights=weights,
                              activations=activations, arch=arch, keep=keep,
-                             bias_correction=bias_correction, progress=step_reporter(bar))
+                             bias_correction=bias_correction, rounding=rounding,
+                             equalization=equalization, allocation=allocation,
+                             progress=step_reporter(bar))
     image.save(out)
     console.print(f"{out}: {len(image.bytes()):,} bytes, sha256 {image.hash}", soft_wrap=True)
 

@@ -155,7 +155,7 @@ def fill(text, measured):
     return pattern.sub(lines, text)
 
 
-def write_tables(measured, pages=PAGES):
+def write_tables(measured, pages):
     """Fill the tables of all pages in a folder."""
     for page in sorted(pages.glob("*.md")):
         before = page.read_text()
@@ -237,7 +237,7 @@ def main(cores: Annotated[str, typer.Option(help="Cores, comma-separated; all by
                      f"{', '.join(map(str, seeds))}; target {TARGET} MHz", flat(measured),
                      cores=measured)
     if name == "synth":
-        write_tables(measured)
+        write_tables(measured, PAGES)
     for text in (*table(measured), *errors):
         say(text)
     raise typer.Exit(1 if errors else 0)
