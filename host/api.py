@@ -4,8 +4,8 @@ from ..spec.arch import ARCHS, Arch
 from ..spec.formats import Format
 
 
-def compress(module, example, calibration, weights="zfpe12", activations="zfpe12", arch="sim",
-             overrides=None, bias_correction=True, rounding=False, equalization=True,
+def compress(module, example, calibration, weights="zfpi8", activations="zfpi8", arch="sim",
+             overrides=None, bias_correction=True, rounding=True, equalization=False,
              allocation=True, one_scale=False, keep=False, name=None, labels=None,
              preprocessing=None, progress=None):
     """Quantize, compress, plan and pack a network.
@@ -25,6 +25,7 @@ def compress(module, example, calibration, weights="zfpe12", activations="zfpe12
     """
     from .allocate import allocate
     from .calibrate import calibrate
+    from .equalize import equalize
     from .importer import import_module
     from .pack import pack
     from .quantize import quantize
@@ -36,6 +37,8 @@ def compress(module, example, calibration, weights="zfpe12", activations="zfpe12
     if not isinstance(arch, Arch):
         raise ValueError(f"arch: {arch!r} is neither a name nor an Arch")
     graph = import_module(module, example, name=name)
+    if equalization:
+        graph = equalize(graph, calibration, progress=progress)
     ranges = calibrate(graph, calibration, progress=progress)
     weights, activations = Format.parse(weights), Format.parse(activations)
     overrides = overrides or {}

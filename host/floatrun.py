@@ -5,6 +5,19 @@ import torch
 from .graph import ADD, CONV, DEPTHWISE
 
 
+def run_float_layer(layer, inputs):
+    """A FloatLayer's output before its activation, float32 (N, C, H, W); inputs: list of tensors
+    alike."""
+    if layer.op in (CONV, DEPTHWISE):
+        return torch.nn.functional.conv2d(
+            inputs[0], torch.from_numpy(layer.weight).float(), torch.from_numpy(layer.bias).float(),
+            layer.stride, layer.padding,
+            groups=len(layer.weight) if layer.op == DEPTHWISE else 1)
+    if layer.op == ADD:
+        return inputs[0] + inputs[1]
+    return inputs[0].mean((2, 3), keepdim=True)
+
+
 def _last_use(graph):
     last = {t: i for i, layer in enumerate(graph.layers) for t in layer.inputs}
     return last | {graph.output: len(graph.layers)}
@@ -22,16 +35,7 @@ def run_float(graph, x, watch=None):
         watch(None, x, x)
     with torch.no_grad():
         for index, layer in enumerate(graph.layers):
-            a = live[layer.inputs[0]]
-            if layer.op in (CONV, DEPTHWISE):
-                y = torch.nn.functional.conv2d(
-                    a, torch.from_numpy(layer.weight).float(),
-                    torch.from_numpy(layer.bias).float(), layer.stride, layer.padding,
-                    groups=len(layer.weight) if layer.op == DEPTHWISE else 1)
-            elif layer.op == ADD:
-                y = a + live[layer.inputs[1]]
-            else:
-                y = a.mean((2, 3), keepdim=True)
+            y = run_float_layer(layer, [live[t] for t in layer.inputs])
             after = y.clamp(layer.lo, layer.hi)
             if watch:
                 watch(layer, y, after)

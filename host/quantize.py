@@ -13,11 +13,14 @@ import math
 from functools import partial
 
 import numpy as np
+import torch
 
 from ..spec import isa
 from ..spec.formats import EBPC_KINDS, Format
+from .floatrun import run_float_layer
 from .graph import ADD, CONV, DEPTHWISE, POOL, Layer, Network, Requant, Tensor
 from .reference import mean_accumulator, quantize_input, run_layer, store, store_weights
+from .rounding import round_weights
 
 HEADROOM = 1.25          # Of 16-bit tensors over what calibration saw.
 POOL_WEIGHT = 4096       # Keeps acc * m >> 16 well above one output step.
@@ -152,7 +155,7 @@ def _macs(layer, graph):
 
 
 def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrides=None,
-             bias_correction=True, rounding=False, one_scale=False, progress=None):
+             bias_correction=True, rounding=True, one_scale=False, progress=None):
     """graph: importer.FloatGraph; calibration: calibrate.Calibration; weights, activations:
     storage formats; overrides: layer name (its weights) or tensor name -> format. The network's
     output is stored as raw16 unless overridden. rounding: choose the weights that change each
@@ -162,8 +165,6 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
     Returns a graph.Network. ValueError: an unknown format or name, a layer that cannot be
     requantized.
     """
-    if rounding:
-        from .rounding import round_weights
     overrides = {k: _format(v) for k, v in (overrides or {}).items()}
     weight_format, activation_format = _format(weights), _format(activations)
     if weight_format.range[0] == 0 or weight_format.kind in EBPC_KINDS:
@@ -180,7 +181,9 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
 
     tensors = {graph.input: tensor(graph.input)}
     network = Network(graph.name, tensors, [], graph.input, graph.output)
-    live, last = {}, {t: i for i, l in enumerate(graph.layers) for t in l.inputs}
+    # On the calibration images: tensors as stored, and as the float network has them.
+    live, exact = {}, {graph.input: torch.from_numpy(calibration.images)} if rounding else {}
+    last = {t: i for i, l in enumerate(graph.layers) for t in l.inputs}
     if bias_correction or rounding:
         q = quantize_input(network, calibration.images)
         live[graph.input] = store(q, tensors[graph.input].fmt)
@@ -188,7 +191,12 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
         y = tensors[layer.output] = tensor(layer.output, layer.lo, layer.hi)
         fmt = overrides.get(layer.name, weight_format)
         inputs = [live[t] for t in layer.inputs] if live else None
-        rounder = partial(round_weights, layer, inputs[0]) if rounding else None
+        rounder = None
+        if rounding and layer.op in (CONV, DEPTHWISE):
+            [name] = layer.inputs
+            wanted = exact[name].numpy() / np.float32(tensors[name].scale)
+            rounder = partial(round_weights, layer, live[name], real=wanted,
+                              mean_free=bias_correction)
         q, stored, step = _quantize_layer(layer, graph, tensors, y.scale, fmt, one_scale, rounder)
         m, s = _ratio(step / y.scale)
         real = np.zeros(len(step)) if layer.bias is None else layer.bias
@@ -197,9 +205,14 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
         requant = Requant(m, s, _bias(real, y.scale, s), *_clamp(y, layer.lo, layer.hi))
         if live:
             live[layer.output] = run_layer(layer, inputs, stored, requant, y.fmt)
-            for name in layer.inputs:
-                if last[name] == index:
-                    live.pop(name, None)
+        if rounding:
+            with torch.no_grad():
+                after = run_float_layer(layer, [exact[t] for t in layer.inputs])
+                exact[layer.output] = after.clamp_(layer.lo, layer.hi)
+        for name in layer.inputs:
+            if last[name] == index:
+                live.pop(name, None)
+                exact.pop(name, None)
         network.layers.append(Layer(
             layer.name, layer.op, list(layer.inputs), layer.output, q, requant,
             fmt if layer.op in (CONV, DEPTHWISE) else Format.parse("raw16"), layer.stride,
