@@ -86,10 +86,10 @@ def compress(
     arch: Annotated[str, typer.Option(help="Size of the accelerator: see spec/arch.py.")] = "sim",
     bias_correction: Annotated[bool, typer.Option(help="Correct the mean error of every channel on "
                                                   "the calibration inputs.")] = True,
-    rounding: Annotated[bool, typer.Option(help="Choose the weights that change each layer's output "
-                                           "least, not the nearest.")] = True,
+    rounding: Annotated[bool, typer.Option(help="Choose the weights that change each layer's "
+                                           "output least, not the nearest.")] = True,
     equalization: Annotated[bool, typer.Option(help="Equalize the ranges of channels across "
-                                               "layers.")] = True,
+                                               "layers.")] = False,
     allocation: Annotated[bool, typer.Option(help="Give every tensor and layer its own bits in "
                                              "zfpe and zfpi, the same on average.")] = True,
     keep: Annotated[bool, typer.Option(help="Give every tensor a place of its own, so that all can "

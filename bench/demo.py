@@ -119,8 +119,8 @@ def report(image, path, found, labels, figures, names):
 
 def main(images: Annotated[int, typer.Option(help="Test images through the simulated SoC.")] = 10,
          golden_images: Annotated[int, typer.Option(help="Test images for accuracy.")] = 1000,
-         weights: Annotated[str, typer.Option(help="Storage format of the weights.")] = "zfpe12",
-         activations: Annotated[str, typer.Option(help="... of the activations.")] = "zfpe12",
+         weights: Annotated[str, typer.Option(help="Storage format of the weights.")] = "zfpi8",
+         activations: Annotated[str, typer.Option(help="... of the activations.")] = "zfpi8",
          arch: Annotated[str, typer.Option(help="Size of the accelerator.")] = "sim"):
     """Run the demo; exit code 1 when any byte differs.
 

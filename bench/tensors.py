@@ -2,9 +2,9 @@
 
     python -m litepress.bench.tensors
 
-For each storage format: an image in which every tensor keeps its place, loaded over the UART, one
-FashionMNIST test image through it, every byte of every tensor compared; and the golden model's
-accuracy on 1,000 test images.
+For each storage format (or WEIGHTS/ACTIVATIONS): an image in which every tensor keeps its place,
+loaded over the UART, one FashionMNIST test image through it, every byte of every tensor compared;
+and the golden model's accuracy on 1,000 test images.
 """
 
 import logging
@@ -21,7 +21,7 @@ from ..soc.sim import build_sim
 from .demo import bits_per_value, console, demo_image, float_logits
 from .results import save
 
-FORMATS = ("raw16", "zfpe12", "zfpe8")
+FORMATS = ("raw16", "zfpe12", "zfpi8", "zfpi6", "raw8", "raw8/ebpc8")
 
 
 def compare(image, x, simulator):
@@ -47,10 +47,11 @@ def main(formats: Annotated[str, typer.Option(help="Storage formats, comma-separ
     simulator = build_sim(arch, say=console.print)
     test, labels = fashion_mnist("test")
     xs, labels = preprocess(test[:max(golden_images, 1)], RESOLUTION), labels[:golden_images]
-    figures, wrong = {}, 0
+    figures, logits, wrong = {}, {}, 0
     for name in formats.split(","):
-        path = Path("build") / f"tensors_{name}_{arch}.lpk"
-        image, module = demo_image(name, name, arch, path, keep=True)
+        weights, _, activations = name.partition("/")
+        path = Path("build") / f"tensors_{name.replace('/', '_')}_{arch}.lpk"
+        image, module = demo_image(weights, activations or weights, arch, path, keep=True)
         if golden_images and "float" not in figures:
             figures["float"] = accuracy(float_logits(module, xs), labels)
         tensors, differ = compare(image, xs[0], simulator)
@@ -59,11 +60,17 @@ def main(formats: Annotated[str, typer.Option(help="Storage formats, comma-separ
         figures[f"tensors_equal_{name}"] = len(tensors) - len(differ)
         figures[f"weight_bits_{name}"], figures[f"activation_bits_{name}"] = bits_per_value(image)
         if golden_images:
-            figures[f"golden_{name}"] = accuracy(golden_logits(image, xs), labels)
+            logits[name] = golden_logits(image, xs)
+            figures[f"golden_{name}"] = accuracy(logits[name], labels)
         console.print(f"{name}: {len(tensors) - len(differ)} of {len(tensors)} tensors equal in "
                       f"every byte; differ: {', '.join(differ) or 'none'}; "
                       f"accuracy {figures.get(f'golden_{name}', float('nan')):.1f} %, float "
                       f"{figures.get('float', float('nan')):.1f} %; sha256 {image.hash}")
+    if {"raw8", "raw8/ebpc8"} <= set(logits):
+        equal = int((logits["raw8"] == logits["raw8/ebpc8"]).all(axis=1).sum())
+        figures["ebpc_logits_equal_raw8"] = equal
+        wrong += len(labels) - equal
+        console.print(f"ebpc8 activations: logits of {equal} of {len(labels)} images equal raw8's")
     save("tensors", f"python -m litepress.bench.tensors --formats {formats} --golden-images "
          f"{golden_images} --arch {arch}",
          "FashionMNIST test images, 96x96; ImageNet backbone, FashionMNIST head", figures)

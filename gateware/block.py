@@ -2,23 +2,25 @@
 
 ::
 
-    BlockDecoder    words --> WordsToBlocks --+--> ZFPeDecoder16 --+--> buffer --> 4 x int16
-                                              +--> widen ----------+
+    BlockDecoder    words --> WordsToBlocks --+--> ZFPeDecoder16 --------+--> buffer --> 4 x int16
+                                              +--> ZFPeImprovedDecoder --+
+                                              +--> widen ----------------+
 
-    BlockEncoder    4 x int16 --+--> ZFPeEncoder16 --+--> BlocksToWords --> words
-                                +--> saturate -------+
+    BlockEncoder    4 x int16 --+--> ZFPeEncoder16 --------+--> BlocksToWords --> words
+                                +--> ZFPeImprovedEncoder --+
+                                +--> saturate -------------+
 
-Both take a block a clock as long as DRAM gives or takes the words. The two branches never hold
-blocks at the same time, for the format is static while there are any.
+Both take a block a clock as long as DRAM gives or takes the words. The branches never hold blocks
+at the same time, for the format is static while there are any.
 """
 
 from litex.gen import *
 from litex.soc.interconnect import stream
 from migen import *
 
-from ..spec.formats import LANES, RAW8, RAW16, VALUE_BITS, WORD_BITS, ZFPE
+from ..spec.formats import LANES, RAW8, RAW16, VALUE_BITS, WORD_BITS, ZFPE, ZFPI_KINDS
 from .gearbox import RUN_LEN_BITS, BlocksToWords, WordsToBlocks
-from .zfpe import ZFPeDecoder16, ZFPeEncoder16
+from .zfpe import ZFPeDecoder16, ZFPeEncoder16, ZFPeImprovedDecoder, ZFPeImprovedEncoder
 
 FORMAT_BITS = 13
 VECTOR      = [("data", LANES*VALUE_BITS)]
@@ -29,10 +31,47 @@ def _format(module):
     module.kind   = module.format[0:4]
     module.bits   = module.format[8:13]
 
+def _improved(module, core):
+    """Drive an improved core's format; returns whether the format is one of its own."""
+    def any_kind(wanted):
+        return Reduce("OR", [module.kind == kind for kind, value in ZFPI_KINDS.items()
+            if wanted(*value)])
+    module.comb += [
+        core.no_sign.eq(any_kind(lambda exponent, unsigned: unsigned)),
+        core.narrow.eq(any_kind(lambda exponent, unsigned: exponent == 2)),
+    ]
+    return any_kind(lambda exponent, unsigned: True)
+
+def _codecs(module, classic, improved):
+    """Build the codecs of the two classes, either may be None: [(the format is its own, codec)]."""
+    clearable = ResetInserter()
+    codecs    = []
+    if classic is not None:
+        module.zfpe = codec = clearable(classic())
+        codecs.append((module.kind == ZFPE, codec))
+    if improved is not None:
+        module.zfpi = codec = clearable(improved())
+        codecs.append((_improved(module, codec), codec))
+    for _, codec in codecs:
+        module.comb += [codec.reset.eq(module.clear), codec.bits.eq(module.bits)]
+    return codecs
+
+def _first(cases, otherwise):
+    """If .. Elif .. Else: [(condition, statements)], statements."""
+    for condition, statements in reversed(cases):
+        otherwise = [If(condition, *statements).Else(*otherwise)]
+    return otherwise
+
 # BlockDecoder -------------------------------------------------------------------------------------
 
 class BlockDecoder(LiteXModule):
     """
+    Parameters
+    ----------
+    classic, improved : bool
+        With the codec of ``zfpeN``, of ``zfpiN``. Without it, its formats must not be given: see
+        FormatCheck.
+
     Attributes
     ----------
     format : Signal(13)
@@ -46,7 +85,7 @@ class BlockDecoder(LiteXModule):
     source : Endpoint("data")
         Four int16, lane 0 lowest; ``last`` on the last block of a run.
     """
-    def __init__(self):
+    def __init__(self, classic=True, improved=True):
         _format(self)
         self.run_len = Signal(RUN_LEN_BITS)
         self.length  = self.run_len
@@ -58,14 +97,14 @@ class BlockDecoder(LiteXModule):
 
         clearable    = ResetInserter()
         self.gearbox = gearbox = clearable(WordsToBlocks())
-        self.zfpe    = zfpe    = clearable(ZFPeDecoder16())
+        codecs       = _codecs(self, ZFPeDecoder16 if classic else None,
+            ZFPeImprovedDecoder if improved else None)
         # Cuts the path of ready from the memories to the clock enables.
         self.buffer  = buffer  = clearable(stream.Buffer(VECTOR, pipe_ready=True))
         self.comb += [
-            *(core.reset.eq(self.clear) for core in (gearbox, zfpe, buffer)),
+            *(core.reset.eq(self.clear) for core in (gearbox, buffer)),
             gearbox.bits.eq(self.bits),
             gearbox.run_len.eq(self.run_len),
-            zfpe.bits.eq(self.bits),
             self.sink.connect(gearbox.sink, omit={"first"}),
             buffer.source.connect(self.source, omit={"first"}),
         ]
@@ -74,18 +113,25 @@ class BlockDecoder(LiteXModule):
         bytes = [data[8*i:8*(i + 1)] for i in range(LANES)]
         sign  = self.kind == RAW8
         widened = Cat(*(Cat(byte, Replicate(byte[7] & sign, 8)) for byte in bytes))
-        self.comb += If(self.kind == ZFPE,
-            gearbox.source.connect(zfpe.sink),
-            zfpe.source.connect(buffer.sink),
-        ).Else(
-            gearbox.source.connect(buffer.sink, omit={"data"}),
-            buffer.sink.data.eq(Mux(self.kind == RAW16, data, widened)),
-        )
+        self.comb += _first(
+            [(named, [
+                gearbox.source.connect(codec.sink),
+                codec.source.connect(buffer.sink),
+            ]) for named, codec in codecs], [
+                gearbox.source.connect(buffer.sink, omit={"data"}),
+                buffer.sink.data.eq(Mux(self.kind == RAW16, data, widened)),
+            ])
 
 # BlockEncoder -------------------------------------------------------------------------------------
 
 class BlockEncoder(LiteXModule):
     """
+    Parameters
+    ----------
+    classic, improved : bool
+        With the codec of ``zfpeN``, of ``zfpiN``. Without it, its formats must not be given: see
+        FormatCheck.
+
     Attributes
     ----------
     format : Signal(13)
@@ -97,7 +143,7 @@ class BlockEncoder(LiteXModule):
     source : Endpoint("data")
         32-bit words; ``last`` on the last word of a run.
     """
-    def __init__(self):
+    def __init__(self, classic=True, improved=True):
         _format(self)
         self.clear  = Signal()
         self.sink   = stream.Endpoint(VECTOR)
@@ -106,13 +152,13 @@ class BlockEncoder(LiteXModule):
         # # #
 
         clearable    = ResetInserter()
-        self.zfpe    = zfpe    = clearable(ZFPeEncoder16())
+        codecs       = _codecs(self, ZFPeEncoder16 if classic else None,
+            ZFPeImprovedEncoder if improved else None)
         self.narrow  = narrow  = clearable(stream.Buffer(VECTOR))
         self.gearbox = gearbox = clearable(BlocksToWords())
         self.comb += [
-            *(core.reset.eq(self.clear) for core in (gearbox, zfpe, narrow)),
+            *(core.reset.eq(self.clear) for core in (gearbox, narrow)),
             gearbox.bits.eq(self.bits),
-            zfpe.bits.eq(self.bits),
         ]
 
         def saturated(value):
@@ -125,13 +171,14 @@ class BlockEncoder(LiteXModule):
         data     = self.sink.data
         narrowed = Cat(*(saturated(data[VALUE_BITS*i:VALUE_BITS*(i + 1)]) for i in range(LANES)))
         self.comb += [
-            If(self.kind == ZFPE,
-                self.sink.connect(zfpe.sink),
-                zfpe.source.connect(gearbox.sink),
-            ).Else(
-                self.sink.connect(narrow.sink, omit={"data"}),
-                narrow.sink.data.eq(Mux(self.kind == RAW16, data, narrowed)),
-                narrow.source.connect(gearbox.sink),
-            ),
+            *_first(
+                [(named, [
+                    self.sink.connect(codec.sink),
+                    codec.source.connect(gearbox.sink),
+                ]) for named, codec in codecs], [
+                    self.sink.connect(narrow.sink, omit={"data"}),
+                    narrow.sink.data.eq(Mux(self.kind == RAW16, data, narrowed)),
+                    narrow.source.connect(gearbox.sink),
+                ]),
             gearbox.source.connect(self.source),
         ]

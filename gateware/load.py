@@ -2,11 +2,12 @@
 
 ::
 
-    registers --> WordAddresses --> (RegionReader) --> BlockDecoder --+--> ABUF, WBUF or PBUF
-             \\--> VectorAddresses ------------------------------------+
+    registers --+--> WordAddresses --> (RegionReader) --> BlockDecoder --+--> ABUF, WBUF or PBUF
+                +--> SegmentReader <--> (RegionReader) ------------------+
+                +--> VectorAddresses ------------------------------------+
 
 The word addresses run ahead of the decoder, over the ends of runs, as far as the reader's FIFO
-lets them.
+lets them. SegmentReader serves the ebpc formats, in place of WordAddresses and BlockDecoder.
 """
 
 from litex.gen import *
@@ -14,13 +15,14 @@ from litex.soc.interconnect import stream
 from migen import *
 
 from ..spec import isa
-from ..spec.formats import LANES, WORD_BITS
+from ..spec.formats import LANES, MAX_SEGMENT, WORD_BITS
 from .block import BlockDecoder
 from .buffers import ADDRESS_BITS, SLOT_BITS, VECTOR_BITS
 from .command import CommandFrontend
 from .dispatch import Error
 from .dma import OFFSET_BITS
 from .runs import FormatCheck, VectorAddresses, WordAddresses
+from .segments import SegmentReader
 
 # LoadEngine ---------------------------------------------------------------------------------------
 
@@ -30,6 +32,8 @@ class LoadEngine(LiteXModule):
     ----------
     columns : int
         Columns of the array: a WBUF word has columns/4 vectors.
+    ebpc : bool
+        With the ebpc formats.
 
     Attributes
     ----------
@@ -44,10 +48,10 @@ class LoadEngine(LiteXModule):
     starved : Signal
         Out: the decoder wants a word and there is none.
     error : Error
-        ILLEGAL (detail: the word), FORMAT (the register), PARAMETER (DST_MEM or LANE_BLOCKS, as a
-        program word).
+        ILLEGAL (detail: the word), FORMAT (the register), PARAMETER (DST_MEM, LANE_BLOCKS or
+        SEGMENT, as a program word), STREAM (see SegmentReader).
     """
-    def __init__(self, columns):
+    def __init__(self, columns, ebpc=True):
         self.frontend = frontend = CommandFrontend(isa.LOAD)
         self.sink     = frontend.sink
         self.address  = stream.Endpoint([("address", OFFSET_BITS)])
@@ -63,7 +67,7 @@ class LoadEngine(LiteXModule):
         # # #
 
         r = frontend.r
-        self.format   = form     = FormatCheck()
+        self.format   = form     = FormatCheck(ebpc=ebpc)
         self.incoming = incoming = WordAddresses()
         self.outgoing = outgoing = VectorAddresses()
         self.decoder  = decoder  = BlockDecoder()
@@ -82,7 +86,8 @@ class LoadEngine(LiteXModule):
                 *self.error.raises("ILLEGAL", frontend.word)
             )
         )
-        memory, lanes = (isa.LOAD_REGS[name][0] for name in ("DST_MEM", "LANE_BLOCKS"))
+        memory, lanes, segment = (isa.LOAD_REGS[name][0]
+            for name in ("DST_MEM", "LANE_BLOCKS", "SEGMENT"))
         fsm.act("CHECK",
             If(~form.ok,
                 *self.error.raises("FORMAT", r["FORMAT"])
@@ -90,6 +95,8 @@ class LoadEngine(LiteXModule):
                 *self.error.raises("PARAMETER", isa.word(isa.LOAD, memory, 0) | r["DST_MEM"])
             ).Elif(to_wbuf & ((r["LANE_BLOCKS"] == 0) | (r["LANE_BLOCKS"] > columns//LANES)),
                 *self.error.raises("PARAMETER", isa.word(isa.LOAD, lanes, 0) | r["LANE_BLOCKS"])
+            ).Elif(form.ebpc & ((r["SEGMENT"] == 0) | (r["SEGMENT"] > MAX_SEGMENT)),
+                *self.error.raises("PARAMETER", isa.word(isa.LOAD, segment, 0) | r["SEGMENT"])
             ).Elif((r["RUNS"] == 0) | (r["RUN_LEN"] == 0),
                 frontend.done.eq(1),
                 NextState("IDLE")
@@ -98,8 +105,12 @@ class LoadEngine(LiteXModule):
                 NextState("RUN")
             )
         )
+        corrupt = Signal()
+        detail  = Signal(32)
         fsm.act("RUN",
-            If(final,
+            If(corrupt,
+                *self.error.raises("STREAM", detail)
+            ).Elif(final,
                 frontend.done.eq(1),
                 NextState("IDLE")
             )
@@ -108,17 +119,41 @@ class LoadEngine(LiteXModule):
         # Words ----------------------------------------------------------------------------------
         self.comb += [
             form.code.eq(r["FORMAT"]),
-            incoming.start.eq(start),
+            incoming.start.eq(start & ~form.ebpc),
             incoming.addr.eq(r["ADDR"]),
             incoming.runs.eq(r["RUNS"]),
             incoming.stride.eq(r["RUN_STRIDE"]),
             incoming.length.eq(r["RUN_LEN"]),
             incoming.bits.eq(form.bits),
+        ]
+        vectors = stream.Endpoint([("data", VECTOR_BITS)])
+        blocks  = [
             incoming.source.connect(self.address),
             self.words.connect(decoder.sink),
+            decoder.source.connect(vectors),
             self.starved.eq(fsm.ongoing("RUN") & decoder.sink.ready & ~decoder.sink.valid &
                 (incoming.busy | self.reading)),
         ]
+        if ebpc:
+            self.segments = segments = SegmentReader()
+            self.comb += [
+                *segments.walk.follow(start & form.ebpc, r),
+                segments.clear.eq(start),
+                segments.unsigned.eq(form.unsigned),
+                corrupt.eq(segments.error & form.ebpc),
+                detail.eq(segments.detail),
+                If(form.ebpc,
+                    segments.address.connect(self.address),
+                    self.words.connect(segments.words),
+                    segments.source.connect(vectors),
+                    self.starved.eq(fsm.ongoing("RUN") & ~self.words.valid &
+                        (segments.busy | self.reading)),
+                ).Else(
+                    *blocks
+                )
+            ]
+        else:
+            self.comb += blocks
 
         # Vectors --------------------------------------------------------------------------------
         self.comb += [
@@ -140,15 +175,15 @@ class LoadEngine(LiteXModule):
             self.comb += [
                 memory.valid.eq(both & (r["DST_MEM"] == number)),
                 memory.address.eq(outgoing.source.address),
-                memory.data.eq(decoder.source.data),
+                memory.data.eq(vectors.data),
                 accepted.eq(memory.ready & (r["DST_MEM"] == number)),
             ]
             ready.append(accepted)
         self.comb += [
-            both.eq(decoder.source.valid & outgoing.source.valid),
+            both.eq(vectors.valid & outgoing.source.valid),
             taken.eq(both & Reduce("OR", ready)),
             self.wbuf.slot.eq(outgoing.source.slot),
-            decoder.source.ready.eq(taken),
+            vectors.ready.eq(taken),
             outgoing.source.ready.eq(taken),
             final.eq(taken & outgoing.source.final),
         ]

@@ -13,6 +13,11 @@ from .dma import OFFSET_BITS
 class FormatCheck(LiteXModule):
     """Splits a FORMAT register.
 
+    Parameters
+    ----------
+    classic, improved, ebpc : bool
+        There are codecs of ``zfpeN``, of ``zfpiN``, of the ebpc formats.
+
     Attributes
     ----------
     code : Signal(13)
@@ -20,26 +25,35 @@ class FormatCheck(LiteXModule):
     bits : Signal(5)
         Out: bits a value.
     ok : Signal
-        Out: there is such a format.
+        Out: there is such a format, and a codec of it.
+    ebpc, unsigned : Signal
+        Out: it is an ebpc format; that of uint8. Only where ``ok``.
     """
-    def __init__(self):
-        self.code = Signal(13)
-        self.bits = Signal(5)
-        self.ok   = Signal()
+    def __init__(self, classic=True, improved=True, ebpc=True):
+        self.code     = Signal(13)
+        self.bits     = Signal(5)
+        self.ok       = Signal()
+        self.ebpc     = Signal()
+        self.unsigned = Signal()
 
         # # #
 
-        zfpe = (self.bits >= formats.ZFPE_MIN_BITS) & (self.bits <= formats.ZFPE_MAX_BITS)
+        kinds = [formats.RAW8, formats.RAW8U, formats.RAW16]
+        kinds += [formats.ZFPE]*classic + [*formats.ZFPI_KINDS]*improved
+        kinds += [*formats.EBPC_KINDS]*ebpc
+        def allowed(kind):
+            if kind in formats.FIXED_BITS:
+                return self.bits == formats.FIXED_BITS[kind]
+            low, high = formats.RATES[kind]
+            return (self.bits >= low) & (self.bits <= high)
         self.comb += [
             self.bits.eq(self.code[8:]),
             If(self.code[4:8] == 0,
-                Case(self.code[:4], {
-                    formats.RAW8  : self.ok.eq(self.bits == 8),
-                    formats.RAW8U : self.ok.eq(self.bits == 8),
-                    formats.RAW16 : self.ok.eq(self.bits == 16),
-                    formats.ZFPE  : self.ok.eq(zfpe),
-                })
-            )
+                Case(self.code[:4], {kind: self.ok.eq(allowed(kind)) for kind in kinds})
+            ),
+            self.unsigned.eq(self.code[:4] == formats.EBPC8U),
+            *([self.ebpc.eq(Reduce("OR", [self.code[:4] == kind for kind in formats.EBPC_KINDS]))]
+                if ebpc else []),
         ]
 
 # WordAddresses ------------------------------------------------------------------------------------

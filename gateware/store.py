@@ -2,8 +2,11 @@
 
 ::
 
-    registers --> VectorAddresses --> (ABUF) --> FIFO --> BlockEncoder --+--> (RegionWriter)
-             \\--> WordAddresses ------------------------------------------+
+    registers --> VectorAddresses --> (ABUF) --> FIFO --+--> BlockEncoder --+--> (RegionWriter)
+             \\--> WordAddresses ------------------------|-------------------+
+                                                        +--> SegmentWriter -+
+
+SegmentWriter serves the ebpc formats, in place of WordAddresses and BlockEncoder.
 """
 
 from litex.gen import *
@@ -11,13 +14,14 @@ from litex.soc.interconnect import stream
 from migen import *
 
 from ..spec import isa
-from ..spec.formats import WORD_BITS
+from ..spec.formats import MAX_SEGMENT, WORD_BITS
 from .block import BlockEncoder
 from .buffers import READ_LATENCY, VECTOR_BITS
 from .command import CommandFrontend
 from .dispatch import Error
 from .dma import OFFSET_BITS
 from .runs import FormatCheck, VectorAddresses, WordAddresses
+from .segments import SegmentWriter
 
 # VectorReader -------------------------------------------------------------------------------------
 
@@ -77,6 +81,8 @@ class StoreEngine(LiteXModule):
     ----------
     port : ReadPort
         ABUF's ``store_read``.
+    ebpc : bool
+        With the ebpc formats.
 
     Attributes
     ----------
@@ -89,9 +95,9 @@ class StoreEngine(LiteXModule):
     blocked : Signal
         Out: a word waits for DRAM.
     error : Error
-        ILLEGAL (detail: the word) or FORMAT (the register).
+        ILLEGAL (detail: the word), FORMAT (the register) or PARAMETER (SEGMENT, as a program word).
     """
-    def __init__(self, port):
+    def __init__(self, port, ebpc=True):
         self.frontend = frontend = CommandFrontend(isa.STORE)
         self.sink     = frontend.sink
         self.writes   = stream.Endpoint([("address", OFFSET_BITS), ("data", WORD_BITS)])
@@ -102,14 +108,16 @@ class StoreEngine(LiteXModule):
         # # #
 
         r = frontend.r
-        self.format   = form     = FormatCheck()
+        self.format   = form     = FormatCheck(ebpc=ebpc)
         self.incoming = incoming = VectorAddresses()
         self.reader   = reader   = VectorReader(port)
         self.encoder  = encoder  = BlockEncoder()
         self.outgoing = outgoing = WordAddresses()
 
         # Control --------------------------------------------------------------------------------
-        start = Signal()
+        start   = Signal()
+        busy    = Signal()
+        segment = isa.STORE_REGS["SEGMENT"][0]
         self.fsm = fsm = FSM(reset_state="IDLE")
         fsm.act("IDLE",
             If(frontend.start,
@@ -122,6 +130,8 @@ class StoreEngine(LiteXModule):
         fsm.act("CHECK",
             If(~form.ok,
                 *self.error.raises("FORMAT", r["FORMAT"])
+            ).Elif(form.ebpc & ((r["SEGMENT"] == 0) | (r["SEGMENT"] > MAX_SEGMENT)),
+                *self.error.raises("PARAMETER", isa.word(isa.STORE, segment, 0) | r["SEGMENT"])
             ).Elif((r["RUNS"] == 0) | (r["RUN_LEN"] == 0),
                 frontend.done.eq(1),
                 NextState("IDLE")
@@ -131,7 +141,7 @@ class StoreEngine(LiteXModule):
             )
         )
         fsm.act("RUN",
-            If(~outgoing.busy,
+            If(~busy,
                 NextState("WRITTEN")
             )
         )
@@ -155,23 +165,42 @@ class StoreEngine(LiteXModule):
             incoming.source.connect(reader.sink, omit={"slot", "final"}),
             encoder.clear.eq(start),
             encoder.format.eq(r["FORMAT"]),
-            reader.source.connect(encoder.sink),
         ]
 
         # Words ----------------------------------------------------------------------------------
         both = Signal()
         self.comb += [
-            outgoing.start.eq(start),
+            outgoing.start.eq(start & ~form.ebpc),
             outgoing.addr.eq(r["ADDR"]),
             outgoing.runs.eq(r["RUNS"]),
             outgoing.stride.eq(r["RUN_STRIDE"]),
             outgoing.length.eq(r["RUN_LEN"]),
             outgoing.bits.eq(form.bits),
             both.eq(encoder.source.valid & outgoing.source.valid),
+            self.blocked.eq(self.writes.valid & ~self.writes.ready),
+        ]
+        blocks = [
+            reader.source.connect(encoder.sink),
             self.writes.valid.eq(both),
             self.writes.address.eq(outgoing.source.address),
             self.writes.data.eq(encoder.source.data),
             encoder.source.ready.eq(both & self.writes.ready),
             outgoing.source.ready.eq(both & self.writes.ready),
-            self.blocked.eq(both & ~self.writes.ready),
+            busy.eq(outgoing.busy),
         ]
+        if ebpc:
+            self.segments = segments = SegmentWriter()
+            self.comb += [
+                *segments.walk.follow(start & form.ebpc, r),
+                segments.clear.eq(start),
+                segments.unsigned.eq(form.unsigned),
+                If(form.ebpc,
+                    reader.source.connect(segments.sink, omit={"last"}),
+                    segments.writes.connect(self.writes),
+                    busy.eq(segments.busy),
+                ).Else(
+                    *blocks
+                )
+            ]
+        else:
+            self.comb += blocks

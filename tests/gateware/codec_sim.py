@@ -25,17 +25,30 @@ from litepress.gateware.zfpe import (
     ZFPeDecoder16,
     ZFPeDecompressor,
     ZFPeEncoder16,
+    ZFPeImprovedDecoder,
+    ZFPeImprovedEncoder,
+    ZFPeSerialCompressor,
+    ZFPeSerialDecoder16,
+    ZFPeSerialDecompressor,
+    ZFPeSerialEncoder16,
 )
 
 HARNESS = Path(__file__).with_name("codec_sim.cpp")
 BUILD   = Path(__file__).parents[2]/"build"/"codec_sim"
 
 FLOAT_VARIANTS = [(5, 9), (7, 9), (9, 9), (13, 9), (1, 8), (5, 8), (19, 8)]
+SERIAL_BITS = [4, 8, 12, 16]   # Of the int16 cores of one value a clock.
 CORES = {
     **{f"compress_{b}_{e}": (ZFPeCompressor, b, e) for b, e in FLOAT_VARIANTS},
     **{f"decompress_{b}_{e}": (ZFPeDecompressor, b, e) for b, e in FLOAT_VARIANTS},
+    **{f"serial_compress_{b}_{e}": (ZFPeSerialCompressor, b, e) for b, e in FLOAT_VARIANTS},
+    **{f"serial_decompress_{b}_{e}": (ZFPeSerialDecompressor, b, e) for b, e in FLOAT_VARIANTS},
+    **{f"serial_encoder16_{bits}": (ZFPeSerialEncoder16, bits) for bits in SERIAL_BITS},
+    **{f"serial_decoder16_{bits}": (ZFPeSerialDecoder16, bits) for bits in SERIAL_BITS},
     "encoder16": (ZFPeEncoder16,),
     "decoder16": (ZFPeDecoder16,),
+    "improved_encoder": (ZFPeImprovedEncoder,),
+    "improved_decoder": (ZFPeImprovedDecoder,),
     "block_encoder": (BlockEncoder,),
     "block_decoder": (BlockDecoder,),
 }
@@ -53,7 +66,7 @@ class Top(LiteXModule):
     def __init__(self):
         self.cd_sys       = ClockDomain()
         self.core         = Signal(8)
-        self.setting      = Signal(32)   # bits or format.
+        self.setting      = Signal(32)   # bits (improved: no_sign, narrow above) or format.
         self.length       = Signal(32)
         self.clear        = Signal()
         self.sink_data    = Signal(32*WORDS)
@@ -74,6 +87,7 @@ class Top(LiteXModule):
             core = kind(*arguments)
             self.submodules += core
             for name, value in (("bits", self.setting), ("format", self.setting),
+                                ("no_sign", self.setting[5]), ("narrow", self.setting[6]),
                                 ("run_len", self.length), ("clear", self.clear)):
                 port = getattr(core, name, None)
                 if isinstance(port, Signal):
@@ -126,9 +140,9 @@ def build():
 class Job:
     """Beats (ints) with their ``last`` bits through a core, from reset unless ``reset`` is False.
 
-    config: bits or format code. count: beats to take. stalls: how often the sink pauses and the
-    source is not ready, 0 to 1. clear_at: after that many clocks with a blocked source, clear the
-    core and send all beats anew.
+    config: bits or format code; of improved cores bits + 32*no_sign + 64*narrow. count: beats to
+    take. stalls: how often the sink pauses and the source is not ready, 0 to 1. clear_at: after
+    that many clocks with a blocked source, clear the core and send all beats anew.
     """
 
     core: str

@@ -6,10 +6,13 @@ from codec_sim import Job, run
 from common import drain, feed, simulate
 
 from litepress.gateware.block import BlockDecoder, BlockEncoder
+from litepress.gateware.runs import FormatCheck
 from litepress.host.codecs.block import decode_blocks, encode_blocks, roundtrip
-from litepress.spec.formats import Format
+from litepress.spec.formats import EBPC8, EBPC8U, EBPC_KINDS, ZFPE, ZFPI, ZFPI_KINDS, Format
 
-NAMES = ["raw8", "raw8u", "raw16", *(f"zfpe{bits}" for bits in range(4, 17))]
+NAMES = ["raw8", "raw8u", "raw16", *(f"zfpe{bits}" for bits in range(4, 17)),
+         *(f"zfpi{bits}{suffix}" for bits, suffix in zip(
+             range(4, 16), 3*("", "u", "n", "nu"), strict=True))]
 FORMATS = [Format.parse(name) for name in NAMES]
 STALLS = [(0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.4, 0.4)]
 
@@ -134,6 +137,61 @@ def test_decoder_fields_in_place_of_the_format():
 
     simulate(dut, job(), drain(dut.source, 4, out, 2, 0.2))
     assert [data for data, _ in out] == vectors_of(roundtrip(q, fmt))
+
+
+@pytest.mark.parametrize(("options", "name"), [
+    ({"classic": False}, "zfpi5n"), ({"improved": False}, "zfpe5"),
+    ({"classic": False, "improved": False}, "raw8")])
+def test_without_a_codec(options, name):
+    """The others work as before."""
+    fmt = Format.parse(name)
+    q = samples(fmt, 1, 4)
+    coded = encode_blocks(q, fmt)
+    decoder, encoder = BlockDecoder(**options), BlockEncoder(**options)
+    for dut in (decoder, encoder):
+        assert hasattr(dut, "zfpe") == options.get("classic", True)
+        assert hasattr(dut, "zfpi") == options.get("improved", True)
+    for dut, beats, expected in ((decoder, words_of(coded), vectors_of(roundtrip(q, fmt))),
+                                 (encoder, vectors_of(q), words_of(coded))):
+        out = []
+
+        def setup(dut=dut):
+            yield dut.format.eq(fmt.code)
+            if dut is decoder:
+                yield dut.run_len.eq(4)
+            yield
+
+        def job(dut=dut, beats=beats, setup=setup):
+            yield from setup()
+            yield from feed(dut.sink, beats, 1, 0.2, lasts(1, len(beats)))
+
+        simulate(dut, job(), drain(dut.source, len(expected), out, 2, 0.2))
+        assert [data for data, _ in out] == expected
+
+
+@pytest.mark.parametrize("missing", [(), (ZFPE,), tuple(ZFPI_KINDS), EBPC_KINDS])
+def test_format_check(missing):
+    """Every code of 13 bits: what Format.from_code takes, but for what there is no codec of."""
+    dut = FormatCheck(ZFPE not in missing, ZFPI not in missing, EBPC8 not in missing)
+
+    def allowed(code):
+        try:
+            return Format.from_code(code, 1).kind not in missing
+        except ValueError:
+            return False
+
+    def watch():
+        for code in range(1 << 13):
+            yield dut.code.eq(code)
+            yield
+            yield
+            assert (yield dut.ok) == allowed(code), hex(code)
+            assert (yield dut.bits) == code >> 8
+            if allowed(code):
+                assert (yield dut.ebpc) == (code & 15 in EBPC_KINDS)
+                assert (yield dut.unsigned) == (code & 15 == EBPC8U)
+
+    simulate(dut, watch(), timeout=1 << 15)
 
 
 def test_encoder_fields_in_place_of_the_format():

@@ -12,7 +12,9 @@ from litepress.spec.formats import Format
 ARCH = Arch(columns=8, abuf_depth=1024, wbuf_depth=256, pbuf_depth=64)
 
 FORMATS = [Format.parse(name) for name in
-           ("raw8", "raw8u", "raw16", *(f"zfpe{bits}" for bits in range(4, 17)))]
+           ("raw8", "raw8u", "raw16", *(f"zfpe{bits}" for bits in range(4, 17)),
+            *(f"zfpi{bits}{suffix}" for bits, suffix in zip(
+                range(4, 16), 3*("", "u", "n", "nu"), strict=True)))]
 RAW8, RAW16 = Format.parse("raw8"), Format.parse("raw16")
 
 PROGRAM = 0x7000   # Word offset of the program in the region.
@@ -146,7 +148,8 @@ def fails(bench, program, seeds=(0, 1), **options):
     return status
 
 
-@pytest.mark.parametrize("code", [4 | 8 << 8, 15 | 16 << 8, 0, 16 << 8, 1 | 9 << 8, 2 | 8 << 8,
+@pytest.mark.parametrize("code", [10 | 8 << 8, 15 | 16 << 8, 4 | 3 << 8, 7 | 16 << 8,
+                                  8 | 9 << 8, 0, 16 << 8, 1 | 9 << 8, 2 | 8 << 8,
                                   3 | 3 << 8, 3 | 17 << 8, 1 << 4 | 8 << 8])
 def test_unknown_format(bench, code):
     for go in ("load", "store"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from litepress.host.codecs.block import decode_blocks, encode_blocks
+from litepress.host.codecs.block import decode_blocks, encode_blocks, used_bytes
 from litepress.host.golden_compute import compute
 from litepress.spec import isa
 from litepress.spec.formats import LANES, Format
@@ -80,14 +80,14 @@ class Machine:
 
     def _runs(self, r, base, stride):
         """(bytes of the region, on-chip addresses) of every run."""
-        size = 4*Format.from_code(r["FORMAT"]).run_words(r["RUN_LEN"])
+        size = 4*Format.from_code(r["FORMAT"], r["SEGMENT"]).run_words(r["RUN_LEN"])
         for run in range(r["RUNS"]):
             start = 4*(r["ADDR"] + run*r["RUN_STRIDE"])
             assert start + size <= len(self.region), "the program leaves the region"
             yield slice(start, start + size), r[base] + run*r[stride]
 
     def _load(self, r):
-        fmt = Format.from_code(r["FORMAT"])
+        fmt = Format.from_code(r["FORMAT"], r["SEGMENT"])
         i = np.arange(r["RUN_LEN"])
         for where, dst in self._runs(r, "DST", "DST_STRIDE"):
             vectors = decode_blocks(self.region[where], fmt, r["RUN_LEN"])
@@ -102,7 +102,9 @@ class Machine:
                     memory[a % len(memory)] = v
 
     def _store(self, r):
-        fmt = Format.from_code(r["FORMAT"])
+        fmt = Format.from_code(r["FORMAT"], r["SEGMENT"])
         for where, src in self._runs(r, "SRC", "SRC_STRIDE"):
             at = (src + np.arange(r["RUN_LEN"])) % len(self.abuf)
-            self.region[where] = encode_blocks(self.abuf[at], fmt)
+            data = encode_blocks(self.abuf[at], fmt)
+            used = used_bytes(data, fmt, r["RUN_LEN"])
+            self.region[where][used] = data[used]
