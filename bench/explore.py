@@ -68,7 +68,7 @@ def haar(q, bits, unsigned):
     lanes = np.array([bits + (1 if unsigned else 0), bits - 1, bits - 1, bits - 2 if unsigned
                       else bits - 1]) - np.array([0 if unsigned else 1, 1, 1, 1])
     top = np.exp2(lanes) - 1
-    most = int(np.ceil(np.log2(32767 / (top[0] + 0.5))))
+    most = int(np.ceil(np.log2(32767 / (top.min() + 0.5))))
     need = np.ceil(np.log2((np.abs(x) / (top + 0.5)).max(1) + 1e-12))
     step = np.exp2(np.clip(need, most - 7, most))[:, None]
     k = np.clip(np.floor(x / step + 0.5), np.where([unsigned, 0, 0, 0], 0, -top - 1), top) * step
