@@ -34,6 +34,7 @@ FLOOR = 1e-3           # Of the taps' mean variance, for those that hardly vary.
 PASSES = 2
 TOGETHER = 64          # Taps whose errors reach the later ones in one matrix product.
 SEED = 1
+MOST_TAPS = 4608       # 3x3 over 512 channels; of larger layers H does not fit a small machine.
 
 
 def round_weights(layer, x, q, fmt, real=None, mean_free=True):
@@ -43,7 +44,8 @@ def round_weights(layer, x, q, fmt, real=None, mean_free=True):
     quantized network has them; q: float64 (cout, ...), the real weights in steps of each channel's
     scale; fmt: Format of the weights. real: float32, shape and unit of x, what x is in the float
     network, or None to leave the noise of the inputs uncorrected. mean_free: a channel's mean
-    output does not count, because bias correction follows.
+    output does not count, because bias correction follows. Layers of more than MOST_TAPS
+    taps get the nearest weights.
     Returns int16 of q's shape; the layer computes with ``reference.store_weights`` of it. The same
     arguments always give the same weights. ValueError: shapes.
     """
@@ -54,7 +56,7 @@ def round_weights(layer, x, q, fmt, real=None, mean_free=True):
         raise ValueError(f"layer {layer.name}: real inputs of shape {real.shape}: expected "
                          f"{x.shape}")
     plain = np.clip(np.floor(q + 0.5), -fmt.range[1], fmt.range[1]).astype(np.int16)
-    if fmt.kind == RAW16:
+    if fmt.kind == RAW16 or q[0].size > MOST_TAPS:
         return plain
     problem = _Problem(layer, x, q, fmt, real, mean_free)
     chosen = problem.feedback()

@@ -131,7 +131,8 @@ def test_a_tensor_that_cannot_fit(tmp_path):
                       "    return nn.Sequential(nn.Conv2d(1, 900, 7, padding=3),\n"
                       "                         nn.Conv2d(900, 8, 7, padding=3))\n")
     line = refused("compress", f"{module}:net", "--calibration", CALIBRATION, "-o",
-                   tmp_path / "out.lpk", "--arch", "tiny", "--no-bias-correction")
+                   tmp_path / "out.lpk", "--arch", "tiny", "--no-bias-correction", "--no-rounding",
+                   "--no-allocation")
     assert "fit" in line and "layer" in line
 
 

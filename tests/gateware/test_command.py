@@ -107,7 +107,7 @@ def test_wait_holds_until_the_count(other):
 
 
 @pytest.mark.parametrize("engine, word", [
-    (isa.LOAD, isa.LOAD << 30 | 13 << 24),             # No such register.
+    (isa.LOAD, isa.LOAD << 30 | 14 << 24),             # No such register.
     (isa.STORE, isa.STORE << 30 | 63 << 24),
     (isa.LOAD, isa.LOAD << 30 | 5 << 24 | 1 << 12),    # RUNS has 12 bits.
     (isa.COMPUTE, isa.COMPUTE << 30 | 14 << 24 | 1 << 12),
