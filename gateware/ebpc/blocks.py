@@ -8,21 +8,36 @@ from litex.soc.interconnect import stream
 from migen import *
 
 from ..zfpe.pipeline import Pipeline, select
-from .framer import PLACE, RAW, RUN, SHORT, ZERO, by_prefix, lanes, symbol_lengths, symbols_layout
+from .framer import (
+    PLACE,
+    RAW,
+    RUN,
+    SHORT,
+    ZERO,
+    by_prefix,
+    is_run,
+    lanes,
+    symbol_lengths,
+    symbols_layout,
+)
 
 # PlaneReader --------------------------------------------------------------------------------------
 
 def planes_layout(word, block):
     """
-    ``base``: a block begins, with the word ``start``; else patternN, N = 0.., to be applied to the
-    planes of the block: the first to those from plane k on, the second from k + 1 on, and so on.
-    ``above`` has ones from bit k on. A pattern is XORed to the plane before; with resetN, which has
-    none, the planes become 0. ``ends``, ``end``, ``bad``: see symbols_layout.
+    ``base``: a block begins, with the word ``start``; else patternN, N = 0.., for the planes of the
+    block from plane k on. A pattern is XORed to the plane before; with resetN, which has none, the
+    planes become 0. ``run``: pattern0 is for so many planes more, or for all if nothing follows.
+    ``counts`` tells which patterns are of a plane that differences have: not the last, their sign.
+    ``above`` has ones from bit k on, ``phase`` is k modulo a power of two that is not less than the
+    lanes. ``ends``, ``end``, ``bad``: see symbols_layout.
     """
+    count = lanes(word, block)
     return [
-        ("base", 1), ("start", word), ("above", word), ("ends", 1), ("end", 1), ("bad", 1),
-        *((f"pattern{n}", block - 1) for n in range(lanes(word, block))),
-        *((f"reset{n}", 1) for n in range(lanes(word, block))),
+        ("base", 1), ("start", word), ("above", word), ("phase", log2_int(count, False)),
+        ("counts", count), ("run", 2), ("ends", 1), ("end", 1), ("bad", 1),
+        *((f"pattern{n}", block - 1) for n in range(count)),
+        *((f"reset{n}", 1) for n in range(count)),
     ]
 
 
@@ -71,11 +86,22 @@ class PlaneReader(Pipeline):
             resets.append(here & reset)
             wrong.append(here & misplaced)
         above = Cat(*(left >= word + 1 - k for k in range(word)))
+        phase = self.unsigned(word + 1 - left, log2_int(count, False))
         ends, end, bad = flags
-        patterns, resets, wrong, first, above, base, ends, end, bad = self.stage(
-            patterns, resets, reduce(or_, wrong), first, above, base, ends, end, bad)
+        # With two lanes, nothing follows a run.
+        run = self.unsigned(0, 2)
+        if count > 2:
+            symbol = symbols[0]
+            short  = ~base & is_run(symbol) & (symbol[3:lengths[RUN] - 1] == 0)
+            run    = Cat(short & ~symbol[lengths[RUN] - 1], short & symbol[lengths[RUN] - 1])
+        counts = Cat(*(~ends | (extra > n) | (is_run(symbols[0]) if n == 0 else 0)
+            for n in range(count)))
+        (patterns, resets, wrong, first, above, phase, counts, run, base, ends, end,
+            bad) = self.stage(patterns, resets, reduce(or_, wrong), first, above, phase, counts, run,
+            base, ends, end, bad)
         self.finish(
-            base=base, above=above, ends=ends, end=end, bad=bad | (wrong & ~end),
+            base=base, above=above, phase=phase, counts=counts, run=run, ends=ends, end=end,
+            bad=bad | (wrong & ~end),
             # The first bit is the highest.
             start=Cat(*reversed([first[i] for i in range(word)])),
             **{f"pattern{n}": pattern for n, pattern in enumerate(patterns)},
@@ -113,9 +139,9 @@ class WordBuffer(LiteXModule):
     """
     The planes of one block are filled in while the words of the one before are taken.
 
-    All planes from k on have what was last decoded: a run of planes needs no doing, and the highest
-    plane is the one that patterns are applied to. A full block moves on as a whole, to be shifted
-    out difference by difference.
+    What a step decodes is written to all planes from k on, to every second (or fourth) the same, so
+    that no plane needs a multiplexer: those that it does not belong to are written again. A full
+    block moves on as a whole, to be shifted out difference by difference.
 
     Attributes
     ----------
@@ -154,13 +180,15 @@ class WordBuffer(LiteXModule):
         rows  = [Signal(block - 1, reset_less=True) for _ in range(word)]
         start = Signal(word, reset_less=True)   # Of the block that begins,
         first = Signal(word, reset_less=True)   # of that in rows.
+        above = Signal(block - 1, reset_less=True)   # The plane decoded last.
+        some  = Signal(block - 1, reset_less=True)   # Differences with a plane that is not zero.
         fresh = Signal()                        # Nothing in rows is of the block that begins.
         full  = Signal()
         move  = Signal()
         step  = Signal()
         dbp   = [Signal(block - 1) for _ in range(count)]
         for n in range(count):
-            before = dbp[n - 1] if n else rows[-1]
+            before = dbp[n - 1] if n else above
             reset  = getattr(sink, f"reset{n}") | (0 if n else fresh)
             self.comb += dbp[n].eq(getattr(sink, f"pattern{n}") ^ Mux(reset, 0, before))
         # The sink's ready comes from registers, it does not depend on what is taken.
@@ -170,11 +198,26 @@ class WordBuffer(LiteXModule):
             step.eq(sink.valid & sink.ready),
             self.more.eq(full),
         ]
-        for k, row in enumerate(rows):
-            value = dbp[0]
-            for n in range(1, count):
-                value = Mux(sink.above[k - n] if k >= n else 0, dbp[n], value)
-            self.sync += If(step & ~sink.base & (sink.above[k] | fresh), row.eq(value))
+        # From plane k on, in order.
+        if count == 2:
+            order = dbp
+        else:
+            order = [
+                dbp[0],
+                Mux(sink.run == 0, dbp[1], dbp[0]),
+                Mux(sink.run == 0, dbp[2], Mux(sink.run[0], dbp[1], dbp[0])),
+                Mux(sink.run[1], dbp[1], dbp[2]),
+            ]
+        written = [Signal(block - 1) for _ in order]
+        self.comb += [signal.eq(select(sink.phase, [order[(n - k) % len(order)]
+            for k in range(len(order))])) for n, signal in enumerate(written)]
+        self.sync += If(step & ~sink.base,
+            above.eq(dbp[-1]),
+            some.eq(Mux(fresh, 0, some) | reduce(or_, (Mux(sink.counts[n], plane, 0)
+                for n, plane in enumerate(dbp)))),
+            [If(mask, row.eq(written[k % len(order)]))
+                for k, (row, mask) in enumerate(zip(rows, sink.above, strict=True))],
+        )
         self.sync += [
             If(move, full.eq(0)),
             If(self.close, self.ended.eq(0)),
@@ -193,17 +236,19 @@ class WordBuffer(LiteXModule):
 
         # Words ----------------------------------------------------------------------------------
         deltas = [Signal(word, reset_less=True) for _ in range(block - 1)]
+        others = Signal(block - 1, reset_less=True)   # Differences to come that are not zero.
         index  = Signal(max=block)
         final  = Signal()
         self.comb += [
             final.eq(index == block - 1),
             self.fresh.eq(index == 0),
-            self.clean.eq((self.word == 0) & (Cat(*deltas) == 0)),
+            self.clean.eq((self.word == 0) & (others == 0)),
             move.eq(full & ~self.ended & (~self.valid | (self.take & final))),
         ]
         self.sync += [
             If(move | self.take,
                 self.word.eq(Mux(move, first, self.word + deltas[0])),
+                others.eq(Mux(move, some, others[1:])),
                 [delta.eq(Mux(move, Cat(*(row[i] for row in rows)), following))
                     for i, (delta, following) in enumerate(
                         zip(deltas, [*deltas[1:], 0], strict=True))],

@@ -118,8 +118,9 @@ class EBPCDecoder(LiteXModule):
             shift2.eq(~source.valid | source.ready),
             shift1.eq(~valid | (shift2 & (~last | ~closing | well | ill))),
             need.eq(flag.nonzero & ~flag.bad & ~error),
-            # A stream that begins with zeros waits as well, so as not to wait later.
-            go.eq(flag.valid & shift1 & ~closing & ~dead & (buffer.valid | buffer.ended
+            # A stream that begins with zeros waits as well, so as not to wait later. Not shift1, for
+            # what ends a stream takes long to know.
+            go.eq(flag.valid & (shift2 | ~valid) & ~closing & ~dead & (buffer.valid | buffer.ended
                 | flag.bad | error | ~(flag.nonzero | first))),
             flag.ready.eq(go),
             buffer.take.eq(go & need & buffer.valid),

@@ -10,13 +10,15 @@ before it is known which these are: the table of a chunk says for each where one
 ends, and where several do. The loop is left with choosing an entry of the table.
 """
 
+from itertools import product
+
 from litex.gen import *
 from litex.soc.interconnect import stream
 from migen import *
 
 from ...spec.formats import WORD_BITS
-from ..zfpe.pipeline import select
-from .znz_decoder import COUNT_BITS, in_order
+from ..zfpe.pipeline import Pointer, select
+from .znz_decoder import COUNT_BITS, in_order, no_more
 
 KINDS = RAW, ZERO, RUN, SHORT, PLACE = range(5)   # Of symbols, by length.
 
@@ -39,6 +41,42 @@ def by_prefix(bits, options):
     """options[kind] of the symbol that begins with ``bits``: a tree, for options are constants."""
     return Mux(bits[0], options[RAW], Mux(bits[1], options[ZERO], Mux(bits[2], options[RUN],
         Mux(bits[3], options[PLACE], options[SHORT]))))
+
+
+def is_run(bits):
+    """Whether a run begins with ``bits``."""
+    return ~bits[0] & ~bits[1] & bits[2]
+
+
+class SymbolCodes:
+    """What the table holds of a symbol: two bits for its length, and one for whether it is a run
+    where no length tells (block = 16)."""
+
+    def __init__(self, word, block):
+        lengths = symbol_lengths(word, block)
+        sizes   = list(dict.fromkeys(lengths[kind] for kind in (RAW, ZERO, SHORT, PLACE)))
+        self.of = {kind: sizes.index(lengths[kind]) for kind in lengths if kind != RUN}
+        if len(sizes) < 4:
+            self.of[RUN] = len(sizes)
+            sizes.append(lengths[RUN])
+        else:
+            self.of[RUN] = 4
+        self.run   = self.of[RUN]
+        self.width = bits_for(self.run)
+        self.sizes = sizes
+        self.lengths = [*sizes, *4*[lengths[RUN]]][:1 << self.width]
+
+    def is_run(self, code):
+        return code[2] if self.run == 4 else code == self.run
+
+    def length(self, codes):
+        """Of symbols that follow each other, of which only the first may be a run."""
+        if len(codes) > 1 and self.width == 3:
+            options, codes = self.sizes, [code[:2] for code in codes]
+        else:
+            options = self.lengths
+        sums = [sum(each) for each in product(options, repeat=len(codes))]
+        return select(Cat(*reversed(codes)), sums)
 
 # Layouts ------------------------------------------------------------------------------------------
 
@@ -166,132 +204,121 @@ class SymbolFramer(LiteXModule):
         ]
 
         # Table ----------------------------------------------------------------------------------
-        bits    = Cat(first.data, second.data)
+        bits  = Cat(first.data, second.data)
+        codes = SymbolCodes(word, block)
         lengths = symbol_lengths(word, block)
-
-        def prefix(i):
-            return [bits[i + j] for j in range(4)]
-
-        def is_run(i):
-            return ~bits[i] & ~bits[i + 1] & bits[i + 2]
-
-        def named(value, width):
-            signal = Signal(width)
-            self.comb += signal.eq(value)
-            return signal
-        def following(n, i):
-            """(where up to n single planes end that begin at i, how many they are)"""
-            if n == 0:
-                return i, 0
-            if (n, i) not in known:
-                options = [following(n - 1, i + lengths[kind]) for kind in KINDS]
-                where   = by_prefix(prefix(i), [o[0] for o in options])
-                many    = by_prefix(prefix(i), [o[1] for o in options])
-                known[n, i] = (named(Mux(is_run(i), i, where), size + 1),
-                               named(Mux(is_run(i), 0, 1 + many), 2))
-            return known[n, i]
         known = {}
-        ends  = [[] for _ in range(count)]   # By symbols - 1, by position: where they end.
-        extra = []                           # By position: symbols after the first, at most.
-        runs  = []
-        zeros = []                           # By position: the rest of the stream is zero.
-        table = []
-        def entry(column, value, width):
-            register = Signal(width, reset_less=True)
-            column.append(register)
-            table.append(register.eq(value))
-        for i in range(chunk):
-            for n in range(count):
-                options = [following(n, i + lengths[kind]) for kind in KINDS]
-                if count == 2:
-                    options[RUN] = (i + lengths[RUN], 0)
-                entry(ends[n], by_prefix(prefix(i), [o[0] for o in options]), size + 1)
-            entry(extra, by_prefix(prefix(i), [o[1] for o in options]), bits_for(count - 1))
-            entry(runs, is_run(i), 1)
-            entry(zeros, (first.data[i:] == 0) & (first.final | (second.data == 0)), 1)
-        self.sync += If(load, table)
+
+        def code(n, i):
+            """Of the n-th symbol after the one that begins at i, all but the first single."""
+            if (n, i) not in known:
+                known[n, i] = signal = Signal(codes.width)
+                if n == 0:
+                    value = by_prefix([bits[i + j] for j in range(4)], codes.of)
+                else:
+                    value = select(code(0, i)[:2], [None if size is None else code(n - 1, i + size)
+                        for size in codes.sizes])
+                self.comb += signal.eq(value)
+            return known[n, i]
+
+        def registered(expressions):
+            column = [Signal(len(e), reset_less=True) for e in expressions]
+            self.sync += If(load, [c.eq(e) for c, e in zip(column, expressions, strict=True)])
+            return column
+
+        symbols = [registered([code(n, i) for i in range(chunk)]) for n in range(count)]
+        zeros   = registered(no_more(self, first.data, first.final | (second.data == 0)))
 
         # Position -------------------------------------------------------------------------------
-        at    = Signal(size)
-        base  = Signal(reset=1)                                # A block may begin.
-        left  = Signal(max=word + 2, reset=word + 1)           # Planes of the block.
-        spent = Signal()                                       # The stream is read to its end.
-        skip  = Signal()                                       # What is left of it is dropped.
-        dead  = Signal()
-        after = [Signal(size + 1) for _ in range(count)]       # Entries.
-        most  = Signal(bits_for(count - 1))
-        run   = Signal()
-        rest  = Signal()
-        value = Signal(log2_int(word))                         # Of a run.
-        ahead_bits = Cat(this.data, first.data)
+        self.pointer = pointer = Pointer(size)
+        at     = pointer.at
+        base   = Signal(reset=1)                                # A block may begin.
+        left   = Signal(max=word + 2, reset=word + 1)           # Planes of the block.
+        spent  = Signal()                                       # The stream is read to its end.
+        skip   = Signal()                                       # What is left of it is dropped.
+        dead   = Signal()
+        found  = [Signal(codes.width) for _ in range(count)]    # Codes of the next symbols.
+        rest   = Signal()
+        value  = Signal(log2_int(word))                         # Planes of a run, - 2.
+        follow = Cat(this.data, first.data)
         self.comb += [
-            *(signal.eq(select(at, column)) for signal, column in zip(after, ends, strict=True)),
-            most.eq(select(at, extra)),
-            run.eq(select(at, runs)),
-            rest.eq(select(at, zeros)),
-            value.eq(select(at, [Cat(*(ahead_bits[i + lengths[RUN] - 1 - k]
+            *(code.eq(pointer.select(column)) for code, column in zip(found, symbols, strict=True)),
+            rest.eq(pointer.select(zeros)),
+            value.eq(pointer.select([Cat(*(follow[i + lengths[RUN] - 1 - k]
                 for k in range(len(value)))) for i in range(chunk)])),
         ]
 
-        # Step -----------------------------------------------------------------------------------
+        # Planes ---------------------------------------------------------------------------------
+        # Tables and cases, not differences: a carry chain would begin where value is known.
         taken  = Signal(bits_for(count - 1))    # Symbols after the first.
-        behind = Signal(len(left) + 1)          # Left after a run.
-        now    = Signal((len(left) + 1, True))  # Left after the step.
-        where  = Signal(size + 1)
-        closes  = Signal()
-        end    = Signal()
-        long   = Signal()                       # The run before has more planes than were left.
-        wrong  = Signal()
-        step   = Signal()
+        behind = Signal(len(left) + 1)          # Left after a run,
+        now    = Signal(len(left) + 1)          # after the step.
+        closes = Signal()
+        run    = Signal()
+        runs   = [codes.is_run(code) for code in found]
+        self.comb += [
+            run.eq(runs[0]),
+            behind.eq(select(value, [select(left, [(planes - run_of - 2) % (4*word)
+                for planes in range(1 << len(left))]) for run_of in range(word)])),
+            now.eq(Mux(run, behind, left - 1) - taken),
+        ]
+        assert len(behind) == log2_int(4*word)
         if count == 2:
             self.comb += [
-                taken.eq(most & (left != 1)),
-                # A table, for the carry chain of a difference begins where value is known.
-                behind.eq(select(value, [select(left, [(planes - run_of - 2) % (4*word)
-                    for planes in range(1 << len(left))]) for run_of in range(word)])),
-                now.eq(Mux(run, behind, Mux(taken, left - 2, left - 1))),
-                closes.eq(~base & Mux(run, behind == 0, Mux(taken, left == 2, left == 1))),
-                source.left.eq(left),
+                taken.eq(~run & ~runs[1] & (left != 1)),
+                closes.eq(Mux(run, behind == 0, Mux(taken, left == 2, left == 1))),
             ]
-            assert len(behind) == log2_int(4*word)
         else:
-            others = Signal((len(left) + 1, True))
+            # A step has 4 planes at most, or a longer run alone: 17 planes in 7 clocks.
+            short   = value[1:] == 0
+            planes  = [Mux(run, Mux(value[0], (left >= 4) & (n == 0), left >= n + 3), left >= n + 2)
+                for n in range(2)]
+            closing = [Mux(run, Mux(value[0], left == n + 3, left == n + 2), left == n + 1)
+                for n in range(3)]
+            more    = ~runs[1] & (short | ~run) & planes[0]
             self.comb += [
-                others.eq(left - Mux(run, value + 2, 1)),
-                taken.eq(Mux((others[2:] == 0) & (others[:2] < most), others[:2], most)),
-                now.eq(others - taken),
-                closes.eq(~base & (now == 0)),
-                # Of a run, which changes nothing, the symbols after it want to know the last plane.
-                source.left.eq(Mux(base, word + 1, others + 1)),
+                taken.eq(Cat(more & ~(~runs[2] & planes[1]), more & ~runs[2] & planes[1])),
+                closes.eq(Mux(run & ~short, behind == 0, Mux(taken[1], closing[2],
+                    Mux(taken[0], closing[1], closing[0])))),
             ]
+
+        # Step -----------------------------------------------------------------------------------
+        where = Signal(size + 1)
+        end   = Signal()
+        long  = Signal()                       # The run before has more planes than were left.
+        wrong = Signal()
+        step  = Signal()
+        total = [codes.length(found[:n + 1]) for n in range(count)]
         self.comb += [
-            where.eq(Mux(base, at + word, select(taken, after + [None]*(2**len(taken) - count)))),
+            where.eq(at + Mux(base, word, select(taken, total + [None]*(2**len(taken) - count)))),
             end.eq(base & this.tail & (spent | rest)),
             wrong.eq(long | Mux(end, this.whole & (at == 0) & ~spent,
                 spent | (this.final & where[-1] & (where[:-1] != 0)))),
             source.valid.eq(loaded & ~skip & ~dead & (this.final | ahead)),
-            source.bits.eq(ahead_bits),
+            source.bits.eq(follow),
             source.at.eq(at),
             source.base.eq(base),
+            source.left.eq(left),
             source.extra.eq(taken),
-            source.ends.eq(closes),
+            source.ends.eq(~base & closes),
             source.end.eq(end),
             source.bad.eq(wrong),
             step.eq(source.valid & source.ready),
             load.eq(~loaded | skip | (step & (end | (where[-1] & ~this.final)))),
+            pointer.next.eq(where),
+            pointer.move.eq(step),
+            pointer.clear.eq(step & end),
         ]
         self.sync += [
             If(skip, skip.eq(~loaded)),
             If(step,
-                at.eq(where),
                 spent.eq(where[-1] & this.final),
-                base.eq(closes),
+                base.eq(~base & closes),
                 If(~base,
                     left.eq(Mux(closes, word + 1, now)),
                     long.eq(now[-1]),
                 ),
                 If(end,
-                    at.eq(0),
                     spent.eq(0),
                     base.eq(1),
                     skip.eq(~this.final),

@@ -17,6 +17,16 @@ def in_order(data, word):
     return Cat(*(data[word*i + word - 1 - bit]
         for i in range(WORD_BITS//word) for bit in range(word)))
 
+def no_more(module, data, behind=1):
+    """Whether data is zero from bit i on and ``behind`` holds: a list. Four bits at a time."""
+    out = []
+    for i in reversed(range(0, len(data), 4)):
+        signal = Signal()
+        module.comb += signal.eq((data[i:i + 4] == 0) & behind)
+        out += [*((data[j:i + 4] == 0) & behind for j in (i + 3, i + 2, i + 1)), signal]
+        behind = signal
+    return out[::-1]
+
 # ZNZDecoder ---------------------------------------------------------------------------------------
 
 class ZNZDecoder(LiteXModule):
@@ -90,7 +100,7 @@ class ZNZDecoder(LiteXModule):
         pair   = Cat(this, follower)
         self.comb += [
             symbol.eq(select(at, [pair[i:i + SYMBOL_BITS] for i in range(WORD_BITS)])),
-            end.eq(Mux(symbol[0], at + 1, at + SYMBOL_BITS)),
+            end.eq(at + Mux(symbol[0], 1, SYMBOL_BITS)),
             cross.eq(end[-1]),
             over.eq(cross & (end[:-1] != 0)),
             begin.eq(active & ~loaded & ahead & ~final),
@@ -124,8 +134,8 @@ class ZNZDecoder(LiteXModule):
         ]
 
         # Count ----------------------------------------------------------------------------------
-        more  = Signal(COUNT_BITS)   # Words to tell of, - 1.
-        after = Signal(COUNT_BITS)
+        more  = Signal(COUNT_BITS)       # Words to tell of.
+        after = Signal(COUNT_BITS + 1)   # The highest bit: not that many.
         ends  = Signal()
         wrong = Signal()
         step  = Signal()
@@ -133,12 +143,12 @@ class ZNZDecoder(LiteXModule):
         size  = Signal(ZERO_RUN_BITS)
         self.comb += [
             size.eq(Mux(bad, 0, run)),
-            ends.eq(more == size),
-            wrong.eq(short | (more < run) | (ends & rest)),
+            ends.eq((more[ZERO_RUN_BITS + 1:] == 0) & (more[:ZERO_RUN_BITS + 1] == size + 1)),
+            wrong.eq(short | after[-1] | (ends & rest)),
             step.eq(active & valid & free & ~wrong & ~bad),
             next_.eq(step),
             done.eq(step & ends),
-            after.eq(more - size - 1),
+            after.eq(more + Cat(~size, Replicate(1, COUNT_BITS + 1 - ZERO_RUN_BITS))),
         ]
         self.sync += If((active & valid & wrong) | (active & ~loaded & final) | self.abort,
             bad.eq(1)
@@ -150,6 +160,7 @@ class ZNZDecoder(LiteXModule):
         tell   = Signal()
         wrong1 = Signal()
         ending = Signal()                # What is left of the last word is not zero.
+        empty  = no_more(self, this)     # From each bit on.
         self.comb += [
             source.last.eq(close & (told == 0)),
             source.bad.eq(wrong1 | (source.last & ending)),
@@ -161,7 +172,7 @@ class ZNZDecoder(LiteXModule):
                 source.valid.eq(tell),
                 source.nonzero.eq(one),
                 wrong1.eq(bad),
-                ending.eq(~spent & select(at, [this[i:] != 0 for i in range(WORD_BITS)])),
+                ending.eq(~spent & ~select(at, empty)),
                 told.eq(size),
                 close.eq(ends),
             ).Elif(source.ready,
@@ -173,7 +184,7 @@ class ZNZDecoder(LiteXModule):
             ),
             If(command.valid & command.ready & ~bad,
                 active.eq(1),
-                more.eq(command.count - 1),
+                more.eq(command.count),
                 words.eq(command.znz_words),
                 final.eq(command.znz_words == 0),
             ),
