@@ -39,7 +39,7 @@ console = Console()
 @dataclass(frozen=True)
 class Row:
     """``key``: in the results; ``fmt``: of weights and activations; ``headline``: measured on all
-    test images; ``equalization``: among its corrections (it serves int8, and costs block floats)."""
+    test images; ``equalization``: one of its corrections (serves int8, costs block floats)."""
 
     key: str
     title: str

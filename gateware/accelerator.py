@@ -36,6 +36,9 @@ class Accelerator(LiteXModule):
         32 bits wide: program, LOAD, STORE.
     watchdog, go_limit : int
         Clocks, see dispatch.Supervisor.
+    primitive : bool
+        Instantiate ECP5's primitives where Yosys makes less of the same: the multipliers, wide
+        multiplexers.
     **options : dict
         Further parameters of ComputeEngine.
 
@@ -57,7 +60,7 @@ class Accelerator(LiteXModule):
         Profile memory: slot*16 + counter (isa.COUNTERS); data two clocks later.
     """
     def __init__(self, arch, fetch_port, read_port, write_port, watchdog=2**20, go_limit=2**27,
-        **options):
+        primitive=False, **options):
         self.start           = Signal()
         self.abort           = Signal()
         self.program         = Signal(32)
@@ -84,9 +87,10 @@ class Accelerator(LiteXModule):
 
         # Engines and their queues: reset while no program runs. ---------------------------------
         self.dispatcher = dispatcher = ResetInserter()(Dispatcher())
-        self.load       = load       = ResetInserter()(LoadEngine(arch.columns))
+        self.load       = load       = ResetInserter()(LoadEngine(arch.columns,
+            primitive=primitive))
         self.compute    = compute    = ResetInserter()(ComputeEngine(arch,
-            abuf.compute_read, abuf.compute_write, wbuf.read, pbuf.read, **options))
+            abuf.compute_read, abuf.compute_write, wbuf.read, pbuf.read, primitive, **options))
         self.store      = store      = ResetInserter()(StoreEngine(abuf.store_read))
         engines   = {isa.LOAD: load, isa.COMPUTE: compute, isa.STORE: store}
         frontends = {}

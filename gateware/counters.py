@@ -4,7 +4,7 @@ from litex.gen import *
 from migen import *
 
 from ..spec import isa
-from .zfpe.pipeline import select
+from .mux import select
 
 COUNTER_BITS  = 32
 SLOT_COUNTERS = 16   # Words of a profile slot; those beyond COUNTERS are 0.

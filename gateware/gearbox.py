@@ -9,7 +9,7 @@ from litex.soc.interconnect import stream
 from migen import *
 
 from ..spec.formats import LANES, WORD_BITS, ZFPE_MAX_BITS
-from .zfpe.pipeline import select
+from .mux import select
 
 BLOCK_BITS   = LANES*ZFPE_MAX_BITS
 RUN_LEN_BITS = 20

@@ -34,6 +34,8 @@ class LoadEngine(LiteXModule):
         Columns of the array: a WBUF word has columns/4 vectors.
     ebpc : bool
         With the ebpc formats.
+    primitive : bool
+        See EBPCDecoder.
 
     Attributes
     ----------
@@ -51,7 +53,7 @@ class LoadEngine(LiteXModule):
         ILLEGAL (detail: the word), FORMAT (the register), PARAMETER (DST_MEM, LANE_BLOCKS or
         SEGMENT, as a program word), STREAM (see SegmentReader).
     """
-    def __init__(self, columns, ebpc=True):
+    def __init__(self, columns, ebpc=True, primitive=False):
         self.frontend = frontend = CommandFrontend(isa.LOAD)
         self.sink     = frontend.sink
         self.address  = stream.Endpoint([("address", OFFSET_BITS)])
@@ -135,7 +137,7 @@ class LoadEngine(LiteXModule):
                 (incoming.busy | self.reading)),
         ]
         if ebpc:
-            self.segments = segments = SegmentReader()
+            self.segments = segments = SegmentReader(primitive)
             self.comb += [
                 *segments.walk.follow(start & form.ebpc, r),
                 segments.clear.eq(start),

@@ -120,7 +120,7 @@ class SegmentReader(LiteXModule):
         Out: a segment is corrupt; the header that tells so, or 0 when its streams do. Stays until
         ``clear``.
     """
-    def __init__(self):
+    def __init__(self, primitive=False):
         self.walk     = walk = SegmentWalk()
         self.unsigned = Signal()
         self.clear    = Signal()
@@ -134,7 +134,7 @@ class SegmentReader(LiteXModule):
         # # #
 
         clearable    = ResetInserter()
-        self.decoder = decoder = EBPCSegmentDecoder(word=8, block=8)
+        self.decoder = decoder = EBPCSegmentDecoder(word=8, block=8, primitive=primitive)
         self.kinds   = kinds   = clearable(stream.SyncFIFO([("header", 1)], IN_FLIGHT))
         self.slots   = slots   = clearable(stream.SyncFIFO(walk.source.description, LOOKAHEAD))
         command      = decoder.command.description.payload_layout

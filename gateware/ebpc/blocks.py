@@ -7,7 +7,8 @@ from litex.gen import *
 from litex.soc.interconnect import stream
 from migen import *
 
-from ..zfpe.pipeline import Pipeline, select
+from ..mux import Selector, select
+from ..zfpe.pipeline import Pipeline
 from .framer import (
     PLACE,
     RAW,
@@ -48,7 +49,7 @@ class PlaneReader(Pipeline):
     sink : Endpoint(symbols_layout)
     source : Endpoint(planes_layout)
     """
-    def __init__(self, word, block):
+    def __init__(self, word, block, primitive=False):
         Pipeline.__init__(self, symbols_layout(word, block), planes_layout(word, block))
 
         # # #
@@ -58,14 +59,20 @@ class PlaneReader(Pipeline):
         lengths = symbol_lengths(word, block)
         longest = max(lengths.values())
 
+        def pick(index, options):
+            self.submodules += (selector := Selector(index, options, primitive))
+            return selector.out
+
         # Bits from ``at`` on, in two steps. -----------------------------------------------------
         span = max(word, count*longest)
         bits, at, *tags = self.stage(sink.bits, sink.at, sink.base, sink.extra, sink.left,
-            sink.ends, sink.end, sink.bad)
+            sink.ends, sink.end, sink.bad, sink.past, sink.where)
+        *tags, end, bad, past, where = tags
+        tags += [end, bad | (~end & past & (where != 0))]
         bits, at, *tags = self.stage(
-            select(at[2:], [bits[4*i:4*i + span + 3] for i in range(1 << len(at) - 2)]), at[:2],
+            pick(at[2:], [bits[4*i:4*i + span + 3] for i in range(1 << len(at) - 2)]), at[:2],
             *tags)
-        bits, *tags = self.stage(select(at, [bits[i:i + span] for i in range(4)]), *tags)
+        bits, *tags = self.stage(pick(at, [bits[i:i + span] for i in range(4)]), *tags)
 
         # Symbols: one is split off in each step. --------------------------------------------
         base, extra, left, *flags = tags
@@ -85,7 +92,8 @@ class PlaneReader(Pipeline):
             patterns.append(Mux(here, pattern, 0))
             resets.append(here & reset)
             wrong.append(here & misplaced)
-        above = Cat(*(left >= word + 1 - k for k in range(word)))
+        above = Cat(*(select(left, [int(n >= word + 1 - k) for n in range(1 << len(left))])
+            for k in range(word)))
         phase = self.unsigned(word + 1 - left, log2_int(count, False))
         ends, end, bad = flags
         # With two lanes, nothing follows a run.
@@ -96,9 +104,10 @@ class PlaneReader(Pipeline):
             run    = Cat(short & ~symbol[lengths[RUN] - 1], short & symbol[lengths[RUN] - 1])
         counts = Cat(*(~ends | (extra > n) | (is_run(symbols[0]) if n == 0 else 0)
             for n in range(count)))
-        (patterns, resets, wrong, first, above, phase, counts, run, base, ends, end,
-            bad) = self.stage(patterns, resets, reduce(or_, wrong), first, above, phase, counts, run,
-            base, ends, end, bad)
+        wrong = reduce(or_, wrong)
+        (patterns, resets, wrong, first, above, phase, counts, run, base, ends, end, bad
+            ) = self.stage(patterns, resets, wrong, first, above, phase, counts, run, base, ends,
+            end, bad)
         self.finish(
             base=base, above=above, phase=phase, counts=counts, run=run, ends=ends, end=end,
             bad=bad | (wrong & ~end),

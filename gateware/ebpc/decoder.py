@@ -43,6 +43,8 @@ class EBPCDecoder(LiteXModule):
     ----------
     word, block : int
         Bits of a word, and nonzero words of a block: 8 or 16.
+    primitive : bool
+        Instantiate the multiplexers of an ECP5 slice (gateware/mux.py): smaller and faster there.
 
     Attributes
     ----------
@@ -58,7 +60,7 @@ class EBPCDecoder(LiteXModule):
     source : Endpoint("data")
         ``last``: the count-th word.
     """
-    def __init__(self, word=8, block=8):
+    def __init__(self, word=8, block=8, primitive=False):
         check_variant(word, block)
         self.clear   = Signal()
         self.error   = error = Signal()
@@ -72,8 +74,8 @@ class EBPCDecoder(LiteXModule):
 
         clearable    = ResetInserter()
         self.flags   = flags  = clearable(ZNZDecoder(word))
-        self.framer  = framer = clearable(SymbolFramer(word, block))
-        self.planes  = planes = clearable(PlaneReader(word, block))
+        self.framer  = framer = clearable(SymbolFramer(word, block, primitive))
+        self.planes  = planes = clearable(PlaneReader(word, block, primitive))
         self.buffer  = buffer = clearable(WordBuffer(word, block))
         self.comb   += [core.reset.eq(self.clear) for core in (flags, framer, planes, buffer)]
 
@@ -118,8 +120,8 @@ class EBPCDecoder(LiteXModule):
             shift2.eq(~source.valid | source.ready),
             shift1.eq(~valid | (shift2 & (~last | ~closing | well | ill))),
             need.eq(flag.nonzero & ~flag.bad & ~error),
-            # A stream that begins with zeros waits as well, so as not to wait later. Not shift1, for
-            # what ends a stream takes long to know.
+            # A stream that begins with zeros waits as well, so as not to wait later. Not shift1,
+            # for what ends a stream takes long to know.
             go.eq(flag.valid & (shift2 | ~valid) & ~closing & ~dead & (buffer.valid | buffer.ended
                 | flag.bad | error | ~(flag.nonzero | first))),
             flag.ready.eq(go),

@@ -10,14 +10,13 @@ before it is known which these are: the table of a chunk says for each where one
 ends, and where several do. The loop is left with choosing an entry of the table.
 """
 
-from itertools import product
-
 from litex.gen import *
 from litex.soc.interconnect import stream
 from migen import *
+from migen.fhdl.bitcontainer import value_bits_sign
 
 from ...spec.formats import WORD_BITS
-from ..zfpe.pipeline import Pointer, select
+from ..mux import Selector, select
 from .znz_decoder import COUNT_BITS, in_order, no_more
 
 KINDS = RAW, ZERO, RUN, SHORT, PLACE = range(5)   # Of symbols, by length.
@@ -50,33 +49,44 @@ def is_run(bits):
 
 class SymbolCodes:
     """What the table holds of a symbol: two bits for its length, and one for whether it is a run
-    where no length tells (block = 16)."""
+    where no length tells (block = 16).
+
+    Attributes
+    ----------
+    of : dict
+        Code by kind.
+    width : int
+        Bits of a code.
+    singles : list
+        Lengths by code, of symbols of one plane.
+    """
 
     def __init__(self, word, block):
         lengths = symbol_lengths(word, block)
-        sizes   = list(dict.fromkeys(lengths[kind] for kind in (RAW, ZERO, SHORT, PLACE)))
-        self.of = {kind: sizes.index(lengths[kind]) for kind in lengths if kind != RUN}
-        if len(sizes) < 4:
-            self.of[RUN] = len(sizes)
-            sizes.append(lengths[RUN])
-        else:
-            self.of[RUN] = 4
-        self.run   = self.of[RUN]
-        self.width = bits_for(self.run)
-        self.sizes = sizes
-        self.lengths = [*sizes, *4*[lengths[RUN]]][:1 << self.width]
+        self.singles = list(dict.fromkeys(lengths[kind] for kind in (RAW, ZERO, SHORT, PLACE)))
+        self.of      = {kind: self.singles.index(lengths[kind]) for kind in lengths if kind != RUN}
+        self.of[RUN] = len(self.singles)
+        self.run     = lengths[RUN]
+        self.width   = bits_for(self.of[RUN])
 
     def is_run(self, code):
-        return code[2] if self.run == 4 else code == self.run
+        return code[2] if self.width == 3 else code == self.of[RUN]
 
-    def length(self, codes):
-        """Of symbols that follow each other, of which only the first may be a run."""
-        if len(codes) > 1 and self.width == 3:
-            options, codes = self.sizes, [code[:2] for code in codes]
-        else:
-            options = self.lengths
-        sums = [sum(each) for each in product(options, repeat=len(codes))]
-        return select(Cat(*reversed(codes)), sums)
+    def select(self, code, singles, run):
+        """One of ``singles``, or ``run``."""
+        if self.width == 3:
+            return Mux(code[2], run, select(code[:2], singles))
+        return select(code, [*singles, run])
+
+    def length(self, codes, total=0):
+        """``total`` more than that of symbols that follow each other, a run alone or the first."""
+        if not codes:
+            return total
+        singles = [self.length(codes[1:], total + size) for size in self.singles]
+        if self.width == 3 and (total or len(codes) > 1):
+            return select(codes[0][:2], singles)
+        return self.select(codes[0], singles, self.length(codes[1:], total + self.run))
+
 
 # Layouts ------------------------------------------------------------------------------------------
 
@@ -84,11 +94,13 @@ def symbols_layout(word, block):
     """
     ``bits``, from ``at`` on: the first word of a block (``base``), or ``extra`` + 1 symbols, of
     which only the first may be a run; ``left`` planes of the block are still to come, with them
-    it ``ends``. Or nothing but the end of a stream (``end``), or of a malformed one (``bad``).
+    it ``ends``. Or nothing but the end of a stream (``end``), or of a malformed one (``bad``); that
+    it is as well if ``past`` and not ``where`` = 0, for then the stream ends within symbols.
     """
     chunk = chunk_bits(word, block)
     return [("bits", 2*chunk), ("at", log2_int(chunk)), ("base", 1), ("extra", 2),
-        ("left", bits_for(word + 1)), ("ends", 1), ("end", 1), ("bad", 1)]
+        ("left", bits_for(word + 1)), ("ends", 1), ("end", 1), ("bad", 1),
+        ("past", 1), ("where", log2_int(chunk))]
 
 # Chunks -------------------------------------------------------------------------------------------
 
@@ -161,7 +173,7 @@ class SymbolFramer(LiteXModule):
     source : Endpoint
         See symbols_layout.
     """
-    def __init__(self, word, block):
+    def __init__(self, word, block, primitive=False):
         chunk = chunk_bits(word, block)
         count = lanes(word, block)
         size  = log2_int(chunk)
@@ -171,6 +183,10 @@ class SymbolFramer(LiteXModule):
         self.source  = source = stream.Endpoint(symbols_layout(word, block))
 
         # # #
+
+        def pick(index, options):
+            self.submodules += (selector := Selector(index, options, primitive))
+            return selector.out
 
         # Chunks: ``first``, and ``second`` after it. ----------------------------------------------
         class Chunk:
@@ -183,10 +199,11 @@ class SymbolFramer(LiteXModule):
             def eq(self, other):
                 return [mine.eq(getattr(other, name)) for name, mine in vars(self).items()]
 
-        this, first, second = Chunk(), Chunk(), Chunk()
+        this, first, second, spare = Chunk(), Chunk(), Chunk(), Chunk()
         loaded = Signal()   # There is this,
         valid1 = Signal()   # the first,
-        valid2 = Signal()   # the second.
+        valid2 = Signal()   # the second,
+        valid3 = Signal()   # and a spare one: the chunker's ready must not wait for the step.
         load   = Signal()   # The first becomes this, if it can.
         ahead  = Signal()   # It can: what its table needs of the second is there.
         free1  = Signal()
@@ -195,12 +212,17 @@ class SymbolFramer(LiteXModule):
             ahead.eq(valid1 & (first.final | valid2)),
             free1.eq(~valid1 | (load & ahead)),
             free2.eq(~valid2 | free1),
-            chunker.source.ready.eq(free2),
+            chunker.source.ready.eq(~valid3),
         ]
         self.sync += [
             If(load, loaded.eq(ahead), this.eq(first)),
             If(free1, valid1.eq(valid2), first.eq(second)),
-            If(free2, valid2.eq(chunker.source.valid), second.eq(chunker.source)),
+            If(free2,
+                valid2.eq(valid3 | chunker.source.valid),
+                If(valid3, second.eq(spare)).Else(second.eq(chunker.source)),
+            ),
+            valid3.eq(~free2 & (valid3 | chunker.source.valid)),
+            If(~valid3, spare.eq(chunker.source)),
         ]
 
         # Table ----------------------------------------------------------------------------------
@@ -216,24 +238,38 @@ class SymbolFramer(LiteXModule):
                 if n == 0:
                     value = by_prefix([bits[i + j] for j in range(4)], codes.of)
                 else:
-                    value = select(code(0, i)[:2], [None if size is None else code(n - 1, i + size)
-                        for size in codes.sizes])
+                    value = pick(code(0, i)[:2], [code(n - 1, i + size)
+                        for size in [*codes.singles, codes.run][:4]])
                 self.comb += signal.eq(value)
             return known[n, i]
 
         def registered(expressions):
-            column = [Signal(len(e), reset_less=True) for e in expressions]
+            column = [Signal(value_bits_sign(e)[0], reset_less=True) for e in expressions]
             self.sync += If(load, [c.eq(e) for c, e in zip(column, expressions, strict=True)])
             return column
 
         symbols = [registered([code(n, i) for i in range(chunk)]) for n in range(count)]
+        # Whether they end behind the chunk: what becomes of it is the last that a step must know.
+        def ends_behind(n, i):
+            """With up to n single symbols from i on."""
+            if n == 0 or i >= chunk:
+                return int(i >= chunk)
+            if (n, i) not in behinds:
+                behinds[n, i] = signal = Signal()
+                self.comb += signal.eq(codes.select(code(0, i),
+                    [ends_behind(n - 1, i + size) for size in codes.singles], 0))
+            return behinds[n, i]
+        behinds = {}
+        cross   = [registered([codes.select(code(0, i),
+            [ends_behind(n, i + size) for size in codes.singles],
+            ends_behind(n if count > 2 else 0, i + lengths[RUN])) for i in range(chunk)])
+            for n in range(count)]
         zeros   = registered(no_more(self, first.data, first.final | (second.data == 0)))
 
         # Position -------------------------------------------------------------------------------
-        self.pointer = pointer = Pointer(size)
-        at     = pointer.at
+        at     = Signal(size)
         base   = Signal(reset=1)                                # A block may begin.
-        left   = Signal(max=word + 2, reset=word + 1)           # Planes of the block.
+        left   = Signal(max=word + 2)                           # Planes of the block.
         spent  = Signal()                                       # The stream is read to its end.
         skip   = Signal()                                       # What is left of it is dropped.
         dead   = Signal()
@@ -242,58 +278,80 @@ class SymbolFramer(LiteXModule):
         value  = Signal(log2_int(word))                         # Planes of a run, - 2.
         follow = Cat(this.data, first.data)
         self.comb += [
-            *(code.eq(pointer.select(column)) for code, column in zip(found, symbols, strict=True)),
-            rest.eq(pointer.select(zeros)),
-            value.eq(pointer.select([Cat(*(follow[i + lengths[RUN] - 1 - k]
-                for k in range(len(value)))) for i in range(chunk)])),
+            *(code.eq(pick(at, column)) for code, column in zip(found, symbols, strict=True)),
+            rest.eq(pick(at, zeros)),
+            value.eq(pick(at, [Cat(*(follow[i + lengths[RUN] - 1 - k] for k in range(len(value))))
+                for i in range(chunk)])),
         ]
 
         # Planes ---------------------------------------------------------------------------------
-        # Tables and cases, not differences: a carry chain would begin where value is known.
+        # What depends on left alone is known early, the symbols late: these only choose.
         taken  = Signal(bits_for(count - 1))    # Symbols after the first.
-        behind = Signal(len(left) + 1)          # Left after a run,
-        now    = Signal(len(left) + 1)          # after the step.
+        now    = Signal(len(left) + 1)          # Planes left after the step.
         closes = Signal()
         run    = Signal()
         runs   = [codes.is_run(code) for code in found]
+        fewer  = [Signal(len(now)) for _ in range(5)]
+        behind = Signal(len(now))               # Left after a run.
+        reach  = [pick(at, column) for column in cross]
         self.comb += [
             run.eq(runs[0]),
-            behind.eq(select(value, [select(left, [(planes - run_of - 2) % (4*word)
-                for planes in range(1 << len(left))]) for run_of in range(word)])),
-            now.eq(Mux(run, behind, left - 1) - taken),
+            *(signal.eq(left - n) for n, signal in enumerate(fewer)),
+            behind.eq(fewer[2] - value),
         ]
-        assert len(behind) == log2_int(4*word)
         if count == 2:
+            more = left != 1
             self.comb += [
-                taken.eq(~run & ~runs[1] & (left != 1)),
-                closes.eq(Mux(run, behind == 0, Mux(taken, left == 2, left == 1))),
+                taken.eq(~run & ~runs[1] & more),
+                now.eq(Mux(run, behind, Mux(taken, fewer[2], fewer[1]))),
+                closes.eq(Mux(run, fewer[2] == value, Mux(taken, left == 2, left == 1))),
             ]
+            beyond = Mux(more, reach[1], reach[0])
         else:
             # A step has 4 planes at most, or a longer run alone: 17 planes in 7 clocks.
-            short   = value[1:] == 0
-            planes  = [Mux(run, Mux(value[0], (left >= 4) & (n == 0), left >= n + 3), left >= n + 2)
-                for n in range(2)]
-            closing = [Mux(run, Mux(value[0], left == n + 3, left == n + 2), left == n + 1)
-                for n in range(3)]
-            more    = ~runs[1] & (short | ~run) & planes[0]
+            short  = value[1:] == 0
+            two    = Signal(2)
+            planes = Signal(2)   # Of the step, - 1.
+            # By the first symbol: the most that may follow it.
+            single, run2, run3 = (Signal(2) for _ in range(3))
             self.comb += [
-                taken.eq(Cat(more & ~(~runs[2] & planes[1]), more & ~runs[2] & planes[1])),
-                closes.eq(Mux(run & ~short, behind == 0, Mux(taken[1], closing[2],
-                    Mux(taken[0], closing[1], closing[0])))),
+                single.eq(Mux(left >= 3, 2, left >= 2)),
+                run2.eq(Mux(left >= 4, 2, left >= 3)),
+                run3.eq(left >= 4),
+                two.eq(Mux(run, Mux(short, Mux(value[0], run3, run2), 0), single)),
+                taken.eq(Mux(runs[1], 0, Mux(runs[2] & two[1], 1, two))),
+                planes.eq(taken + Mux(run, Mux(value[0], 2, 1), 0)),
+                now.eq(Mux(run & ~short, behind, select(planes, fewer[1:]))),
+                closes.eq(Mux(run & ~short, fewer[2] == value,
+                    select(planes, [left == n for n in range(1, 5)]))),
             ]
+            beyond = Mux(run, Mux(short, Mux(value[0], Mux(run3[0], reach[1], reach[0]),
+                select(run2, [*reach, None])), reach[0]), select(single, [*reach, None]))
 
         # Step -----------------------------------------------------------------------------------
-        where = Signal(size + 1)
+        where = Signal(size)
+        over  = Signal()                       # The step ends behind the chunk.
         end   = Signal()
         long  = Signal()                       # The run before has more planes than were left.
         wrong = Signal()
         step  = Signal()
-        total = [codes.length(found[:n + 1]) for n in range(count)]
+        after = [Signal(size) for _ in range(count)]
+        rest_ = [None]*(2**len(taken) - count)
+        firsts = [Signal(size) for _ in range(4)]
+        # Tables, for Yosys would make one sum of them again.
+        self.comb += [signal.eq(select(at, [(n + length) % chunk for n in range(chunk)]))
+            for signal, length in zip(firsts, [*codes.singles, codes.run], strict=False)]
         self.comb += [
-            where.eq(at + Mux(base, word, select(taken, total + [None]*(2**len(taken) - count)))),
+            *(signal.eq(at + codes.length(found[:n + 1])) for n, signal in enumerate(after[:2])),
+            # Of three, the length would take long: their first is added beforehand.
+            *(signal.eq(select(found[0], firsts) + codes.length(found[1:]))
+                for signal in after[2:]),
+            where.eq(Mux(base, at + word, select(taken, after + rest_))),
+            over.eq(Mux(base, at >= chunk - word, beyond)),
             end.eq(base & this.tail & (spent | rest)),
-            wrong.eq(long | Mux(end, this.whole & (at == 0) & ~spent,
-                spent | (this.final & where[-1] & (where[:-1] != 0)))),
+            wrong.eq(long | Mux(end, Mux(spent, at != 0, this.whole & (at == 0)), spent)),
+            source.past.eq(over & this.final),
+            source.where.eq(where),
             source.valid.eq(loaded & ~skip & ~dead & (this.final | ahead)),
             source.bits.eq(follow),
             source.at.eq(at),
@@ -304,21 +362,17 @@ class SymbolFramer(LiteXModule):
             source.end.eq(end),
             source.bad.eq(wrong),
             step.eq(source.valid & source.ready),
-            load.eq(~loaded | skip | (step & (end | (where[-1] & ~this.final)))),
-            pointer.next.eq(where),
-            pointer.move.eq(step),
-            pointer.clear.eq(step & end),
+            load.eq(~loaded | skip | (step & (end | (over & ~this.final)))),
         ]
         self.sync += [
             If(skip, skip.eq(~loaded)),
             If(step,
-                spent.eq(where[-1] & this.final),
+                at.eq(where),
+                spent.eq(over & this.final),
                 base.eq(~base & closes),
-                If(~base,
-                    left.eq(Mux(closes, word + 1, now)),
-                    long.eq(now[-1]),
-                ),
+                If(base, left.eq(word + 1)).Else(left.eq(now), long.eq(now[-1])),
                 If(end,
+                    at.eq(0),
                     spent.eq(0),
                     base.eq(1),
                     skip.eq(~this.final),

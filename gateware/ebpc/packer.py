@@ -5,7 +5,7 @@ from litex.soc.interconnect import stream
 from migen import *
 
 from ...spec.formats import WORD_BITS
-from ..zfpe.pipeline import select
+from ..mux import select
 
 # Up to four 8-bit words or two 16-bit words of a stream; ``words`` says how many of them count.
 STREAM_LAYOUT = [("data", WORD_BITS), ("words", 3)]

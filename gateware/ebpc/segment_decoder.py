@@ -35,6 +35,8 @@ class EBPCSegmentDecoder(LiteXModule):
     ----------
     word, block : int
         Bits of a word, and nonzero words of a block: 8 or 16.
+    primitive : bool
+        See EBPCDecoder.
 
     Attributes
     ----------
@@ -51,7 +53,7 @@ class EBPCSegmentDecoder(LiteXModule):
     source : Endpoint("data")
         Four int16, lane 0 lowest; ``last`` on a segment's last vector.
     """
-    def __init__(self, word=8, block=8):
+    def __init__(self, word=8, block=8, primitive=False):
         self.unsigned = Signal()
         self.clear    = Signal()
         self.error    = Signal()
@@ -63,7 +65,7 @@ class EBPCSegmentDecoder(LiteXModule):
         # # #
 
         clearable    = ResetInserter()
-        self.decoder = decoder = EBPCDecoder(word, block)
+        self.decoder = decoder = EBPCDecoder(word, block, primitive)
         self.znz     = znz  = clearable(stream.SyncFIFO([("data", WORD_BITS)], ZNZ_DEPTH,
             buffered=True))
         self.bpc     = bpc  = clearable(stream.SyncFIFO([("data", WORD_BITS)], BPC_DEPTH,

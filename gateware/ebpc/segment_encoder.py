@@ -6,7 +6,7 @@ from migen import *
 
 from ...spec.ebpc import BPC_WORDS, MAX_SEGMENT_BLOCKS, RAW, ZNZ_WORDS
 from ...spec.formats import LANES, VALUE_BITS, WORD_BITS
-from ..zfpe.pipeline import select
+from ..mux import select
 from .encoder import EBPCEncoder
 
 BANKS      = 2    # Segments in memory: one is encoded while the one before leaves.

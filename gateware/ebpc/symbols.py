@@ -7,7 +7,8 @@ from litex.gen import *
 from migen import *
 
 from ...spec.ebpc import ALL_ONES, ONE_ONE, TWO_ONES, ZERO_DBP, ZERO_PLANE, ZERO_PLANES
-from ..zfpe.pipeline import Pipeline, any_of, select
+from ..mux import select
+from ..zfpe.pipeline import Pipeline, any_of
 from .planes import planes_layout
 
 PREFIX = len(ALL_ONES)

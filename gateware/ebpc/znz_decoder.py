@@ -6,7 +6,7 @@ from migen import *
 
 from ...spec.ebpc import ZERO_RUN_BITS
 from ...spec.formats import WORD_BITS
-from ..zfpe.pipeline import select
+from ..mux import select
 
 COUNT_BITS  = 16
 SYMBOL_BITS = 1 + ZERO_RUN_BITS   # Of a zero run.

@@ -11,7 +11,8 @@ from litex.gen import *
 from migen import *
 
 from ...spec.formats import LANES
-from .pipeline import Pipeline, select
+from ..mux import select
+from .pipeline import Pipeline
 from .transform import (
     TOP_BITS,
     forward_lift,

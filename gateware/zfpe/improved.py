@@ -23,7 +23,8 @@ from ...spec.formats import (
     ZFPI_MAX_BITS,
     ZFPI_MIN_BITS,
 )
-from .pipeline import Pipeline, any_of, select
+from ..mux import select
+from .pipeline import Pipeline, any_of
 
 BLOCK_BITS = LANES*VALUE_BITS              # As in the gearboxes; no block has more than 60.
 FIELD      = ZFPI_MAX_BITS - 1               # Bits of m at most.

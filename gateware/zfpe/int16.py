@@ -17,7 +17,8 @@ from litex.gen import *
 from migen import *
 
 from ...spec.formats import LANES, VALUE_BITS, ZFPE_EXPONENT_BITS, ZFPE_MAX_BITS, ZFPE_MIN_BITS
-from .pipeline import Pipeline, any_of, leading_bit, select
+from ..mux import select
+from .pipeline import Pipeline, any_of, leading_bit
 from .transform import (
     TOP_BITS,
     forward_lift,

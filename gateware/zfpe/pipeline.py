@@ -78,64 +78,6 @@ class Pipeline(LiteXModule):
 
 # Helpers ------------------------------------------------------------------------------------------
 
-def select(index, options):
-    """options[index] as a tree of two-way multiplexers: half the LUTs of a Case, whose one-hot form
-    Yosys keeps. ``options``: 2^len(index) expressions, or None where it does not matter."""
-    def tree(bit, options):
-        if len(options) == 1:
-            return options[0]
-        half = len(options)//2
-        low, high = tree(bit - 1, options[:half]), tree(bit - 1, options[half:])
-        if low is None or high is None:
-            return high if low is None else low
-        return Mux(index[bit], high, low)
-    assert len(options) == 1 << len(index)
-    return tree(len(index) - 1, options)
-
-
-class Pointer(LiteXModule):
-    """A register to select with, kept as one-hot pairs as well: a multiplexer of 32 is then 21 LUTs
-    in 3 levels, not 31 in 5.
-
-    Parameters
-    ----------
-    size : int
-        Bits of it, at least 2.
-
-    Attributes
-    ----------
-    at : Signal(size)
-        Out.
-    next, move, clear : Signal
-        In: its value after this clock if ``move``; 0 if ``clear``.
-    """
-    def __init__(self, size):
-        self.at    = at = Signal(size)
-        self.next  = Signal(size)
-        self.move  = Signal()
-        self.clear = Signal()
-
-        # # #
-
-        self._pairs = pairs = Signal(1 << (size - 1), reset=1)
-        self.sync += [
-            If(self.move,
-                at.eq(self.next),
-                pairs.eq(Cat(*(self.next[1:] == i for i in range(len(pairs))))),
-            ),
-            If(self.clear,
-                at.eq(0),
-                pairs.eq(1),
-            ),
-        ]
-
-    def select(self, options):
-        """options[at]: 2^size expressions of one width."""
-        width = len(options[0])
-        return any_of(Mux(self.at[0], odd, even) & Replicate(pair, width)
-            for pair, even, odd in zip(self._pairs, options[::2], options[1::2], strict=True))
-
-
 def any_of(values):
     """OR of a list of expressions."""
     return reduce(or_, values)

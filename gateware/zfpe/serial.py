@@ -14,7 +14,8 @@ from migen import *
 from migen.fhdl.bitcontainer import value_bits_sign
 
 from ...spec.formats import LANES
-from .pipeline import Pipeline, select
+from ..mux import select
+from .pipeline import Pipeline
 from .transform import NEGABINARY, TOP_BITS, from_negabinary, lengthen
 
 # Order of x, y, z, w in the pipeline: what a butterfly needs first comes first.

@@ -7,8 +7,8 @@ cores take less than half of the LUTs.
 from litex.gen import *
 from migen import *
 
+from ..mux import select
 from .float32 import EXPONENT_BITS, FLOAT_BITS, FRACTION_BITS, SIGNIFICAND_BITS, _block_bits
-from .pipeline import select
 from .serial import SerialDecoder, SerialEncoder, forward_lift, inverse_lift
 from .transform import shorten
 

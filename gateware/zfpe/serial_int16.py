@@ -6,8 +6,9 @@ from litex.gen import *
 from migen import *
 
 from ...spec.formats import LANES, VALUE_BITS, ZFPE_EXPONENT_BITS, ZFPE_MAX_BITS, ZFPE_MIN_BITS
+from ..mux import select
 from .int16 import BIAS, E_MAX, ENCODE_LSB
-from .pipeline import leading_bit, select
+from .pipeline import leading_bit
 from .serial import SerialDecoder, SerialEncoder, forward_lift, inverse_lift
 from .transform import TOP_BITS, shorten
 

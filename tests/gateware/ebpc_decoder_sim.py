@@ -25,8 +25,10 @@ from litepress.gateware.ebpc import EBPCDecoder, EBPCSegmentDecoder
 HARNESS  = Path(__file__).with_suffix(".cpp")
 VARIANTS = [(8, 8), (16, 16), (16, 8), (8, 16)]
 SEGMENTS = VARIANTS[:2]
+SLICE    = Path(__file__).with_name("ecp5_slice.v")   # What primitives do.
 CORES    = {
     **{("words", *variant): (EBPCDecoder, *variant) for variant in VARIANTS},
+    **{("primitive", *variant): (EBPCDecoder, *variant, True) for variant in VARIANTS},
     **{("segments", *variant): (EBPCSegmentDecoder, *variant) for variant in SEGMENTS},
 }
 DONE, TIMEOUT, UNSTABLE = range(3)
@@ -84,7 +86,8 @@ def build():
     source = str(convert(top, top.ios, name="top"))
     # LiteX writes the date into comments.
     body = "".join(line for line in source.splitlines(True) if not line.startswith("//"))
-    digest = hashlib.sha256((body + HARNESS.read_text()).encode()).hexdigest()[:16]
+    body += HARNESS.read_text() + SLICE.read_text()
+    digest = hashlib.sha256(body.encode()).hexdigest()[:16]
     binary = BUILD/digest
     if binary.exists():
         return binary
@@ -97,7 +100,7 @@ def build():
                    "--timescale", "1ns/1ps", "--top-module", "top", "-CFLAGS", "-O1 --std=c++20",
                    # Missing in the wheel's makefile: how g++ takes a precompiled header.
                    "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include",
-                   "top.v", HARNESS, "-o", "sim", "--Mdir", "obj"]
+                   "top.v", SLICE, HARNESS, "-o", "sim", "--Mdir", "obj"]
         result = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False,
                                 env=os.environ | {"VERILATOR_ROOT": str(home)})
         if result.returncode:

@@ -37,14 +37,14 @@ def coded(values, word, block, signed=False):
     return [packed(data) for data in EBPC(word, block, signed).encode(np.array(values))]
 
 
-def job(variant, streams, coded_streams, **options):
+def job(variant, streams, coded_streams, core="words", **options):
     """Of streams of words, and what they were coded to."""
     beats = [], [], []
     for values, (znz, bpc) in zip(streams, coded_streams, strict=True):
         beats[0].append(len(values) | len(znz) << 16 | len(bpc) << 32)
         beats[1].extend(znz)
         beats[2].extend(bpc)
-    j = Job(("words", *variant), beats, len(streams), **options)
+    j = Job((core, *variant), beats, len(streams), **options)
     j.limit = 3000 + sum(j.hold) + j.clear_at + 40*sum(map(len, [*beats, *streams]))
     return j
 
@@ -105,6 +105,17 @@ def test_decoder_equals_reference(variant, signed):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_primitives(variant):
+    """What is built for an ECP5 is the same core."""
+    streams = kinds(np.random.default_rng(11), variant[0])
+    parts = [coded(s, *variant) for s in streams]
+    jobs = [job(variant, streams, parts, "primitive", stalls=stalls, seed=i)
+            for i, stalls in enumerate(STALLS[:3])]
+    for j, result in zip(jobs, run(*jobs), strict=True):
+        check(j, streams, result)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_streams_before_and_after_the_command(variant):
     streams = [[1], [7], [0], [5, 0, 0], [200] * 9]
     parts = [coded(s, *variant) for s in streams]
@@ -144,6 +155,47 @@ def test_a_word_a_clock(variant):
         check(j, [stream], result)
         assert result.clocks[-1] - result.clocks[0] == len(stream) - 1, name
         assert result.clocks[0] <= 30, name
+
+
+def symbols(rng, word, block, pattern):
+    """Text of a block: a first word, then planes in the order of ``pattern``, over and over: 1 is a
+    symbol of a plane, more a run of planes."""
+    text, left = f"{int(rng.integers(1, 1 << word)):0{word}b}", word + 1
+    kinds = rng.permutation(3)[:int(rng.integers(1, 4))]
+    while left:
+        for planes in pattern:
+            planes = min(planes, left)
+            left -= planes
+            bits = "".join(map(str, rng.integers(0, 2, block - 1)))
+            if planes > 1:
+                text += f"001{planes - 2:0{word.bit_length() - 1}b}"
+            elif planes:
+                text += ("1" + bits, "01", "0000" + bits[0])[rng.choice(kinds)]
+    return text
+
+
+@pytest.mark.parametrize("pattern", [(1,), (2, 1), (2, 1, 1), (3, 1), (3, 1, 1), (4, 1), (1, 1, 2),
+                                     (2, 1, 3, 1), (5, 1, 1, 1), (2, 1, 1, 1, 3, 1, 1), (20,)])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_word_a_clock_whatever_the_symbols(variant, pattern):
+    """Streams made of symbols, not by an encoder: also those that no data have."""
+    word, block = variant
+    rng = np.random.default_rng(12)
+    text = "".join(symbols(rng, word, block, pattern) for _ in range(60))
+    count = 60 * block
+    parts = []
+    texts = ["1" * count, text]
+    for bits in texts:
+        bits += "0" * (-len(bits) % 32)
+        units = [int(bits[i:i + word], 2) for i in range(0, len(bits), word)]
+        parts.append(packed(np.array(units, f"<u{word // 8}").tobytes()))
+    stream = masked(EBPC(word, block, False).decode(*(
+        np.array(part, "<u4").tobytes()[:-(-len(bits) // word) * word // 8]
+        for part, bits in zip(parts, texts, strict=True)), count), word)
+    j = job(variant, [stream], [parts])
+    [result] = run(j)
+    check(j, [stream], result)
+    assert result.clocks[-1] - result.clocks[0] == count - 1
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
