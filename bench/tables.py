@@ -1,4 +1,4 @@
-"""README's picture and table, made from docs/results.
+"""README's picture and table, and the accuracy table of docs/quantization.md, from docs/results.
 
     python -m litepress.bench.tables
 """
@@ -8,12 +8,14 @@ import os
 
 import matplotlib
 
+from .accuracy import ROWS
 from .results import RESULTS
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 README = RESULTS.parents[1] / "README.md"
+QUANTIZATION = RESULTS.parent / "quantization.md"
 BEGIN, END = "<!-- results: made by python -m litepress.bench.tables -->", "<!-- /results -->"
 CAUSES = (("mac_cycles", "array busy", "#2a7"), ("stall_load", "waits for LOAD", "#d73"),
           ("stall_store", "waits for STORE", "#36c"))
@@ -23,17 +25,26 @@ def read(name):
     """docs/results/NAME.json as a dict. FileNotFoundError names the command that makes it."""
     path = RESULTS / f"{name}.json"
     if not path.exists():
-        raise FileNotFoundError(f"{path}: not found; run python -m litepress.bench.{name} first")
+        module = {"ebpc": "ebpc_ratio"}.get(name, name)
+        raise FileNotFoundError(f"{path}: not found; run python -m litepress.bench.{module} first")
     return json.loads(path.read_text())
 
 
-def table(demo, tensors):
-    """Rows of the README's table: (what, measured)."""
-    d, t = demo["figures"], tensors["figures"]
+def table(demo, tensors, accuracy, synth, ebpc):
+    """Rows of the README's table: (what, measured). Each a dict of docs/results."""
+    d, t, a, s, e = (results["figures"] for results in (demo, tensors, accuracy, synth, ebpc))
     kinds = [k.removeprefix("tensors_equal_") for k in t if k.startswith("tensors_equal_")]
     equal = ", ".join(f"{k}: {t[f'tensors_equal_{k}']} of {t[f'tensors_{k}']}" for k in kinds)
+
+    def top1(key):
+        return (f"{a[key]:.2f} % at {a[f'{key}_weight_bits']:.2f} bits a weight, "
+                f"{a[f'{key}_activation_bits']:.2f} an activation")
     rows = [
         ("Network", "MobileNetV2 1.0, 96x96, 2.2 M weights (ImageNet backbone, FashionMNIST head)"),
+        (f"Accuracy, {a['float_images']:,} test images, float", f"{a['float']:.2f} %"),
+        *((f"&ndash; improved ZFPe, {n} bits, not retrained", top1(f"improved_{n}"))
+          for n in (12, 8, 6)),
+        ("&ndash; int8, one scale a channel, not retrained", top1("int8_per_channel")),
         ("Tensors equal to the golden model in every byte", equal),
         ("Output bytes equal, image loaded over the UART",
          f"{d['images_equal']:.0f} of {d['images']:.0f} test images"),
@@ -41,13 +52,31 @@ def table(demo, tensors):
          "16-bit SDR SDRAM at 1:2"),
         ("Loading over the UART, CRC checked on the device",
          f"{d['load_clocks_per_byte']:.1f} system clocks a byte"),
+        ("EBPC, lossless: MobileNetV2's 8-bit feature maps, 224x224",
+         f"{e['mobilenet_v2_8']:.2f} times smaller (mean of {e['photos']} photos)"),
     ]
-    for k in kinds:
-        if f"golden_{k}" in t:
-            rows.append((f"Accuracy, weights and activations {k}",
-                         f"{t[f'golden_{k}']:.1f} % (float {t['float']:.1f} %) at "
-                         f"{t[f'weight_bits_{k}']:.2f} / {t[f'activation_bits_{k}']:.2f} bits"))
+    for group, name, rate in (("zfpe", "ZFPe", "value"), ("ebpc", "EBPC", "word")):
+        if f"{group}_decoder_lut_percent" in s:
+            rows.append((f"{name} decoder, encoder, one {rate} a clock", ", ".join(
+                f"{s[f'{group}_{role}_lut_percent']:.1f} %" for role in ("decoder", "encoder"))
+                + " of the LUTs of an LFE5U-85F at most, no DSP; "
+                + ", ".join(f"{s[f'{group}_{role}_fmax_mhz']:.0f}"
+                            for role in ("decoder", "encoder")) + " MHz"))
     return rows
+
+
+def accuracy_table(figures):
+    """Markdown lines of docs/results/accuracy.json's figures."""
+    lines = ["| | bits a weight | an activation | corrected | images | uncorrected | images |",
+             "|---|---|---|---|---|---|---|",
+             f"| float32 | 32 | 32 | {figures['float']:.2f} % | {figures['float_images']:,} | | |"]
+    for row in ROWS:
+        cells = [row.title, *(f"{figures[f'{row.key}_{what}_bits']:.2f}"
+                              for what in ("weight", "activation"))]
+        for key in (row.key, f"{row.key}_uncorrected"):
+            cells += [f"{figures[key]:.2f} %", f"{figures[f'{key}_images']:,}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def picture(demo, path):
@@ -72,20 +101,27 @@ def picture(demo, path):
     plt.close(figure)
 
 
-def main():
-    """Write docs/results/demo.svg and the README's table."""
-    demo, tensors = read("demo"), read("tensors")
-    picture(demo, RESULTS / "demo.svg")
-    lines = ["| measured on 1,000 FashionMNIST test images and the simulated SoC | |", "|---|---|"]
-    lines += [f"| {what} | {value} |" for what, value in table(demo, tensors)]
-    lines += ["", f"Made by `{demo['command']}` and `{tensors['command']}`; figures, versions and "
-              "data in `docs/results/`."]
-    text = README.read_text()
+def fill(path, lines):
+    """Put lines between the markers of a page."""
+    text = path.read_text()
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
-    temporary = README.with_suffix(".tmp")
+    temporary = path.with_suffix(".tmp")
     temporary.write_text(head + BEGIN + "\n" + "\n".join(lines) + "\n" + END + tail)
-    os.replace(temporary, README)
+    os.replace(temporary, path)
+
+
+def main():
+    """Write docs/results/demo.svg and the tables of README and docs/quantization.md."""
+    results = [read(name) for name in ("demo", "tensors", "accuracy", "synth", "ebpc")]
+    picture(results[0], RESULTS / "demo.svg")
+    lines = ["| measured | |", "|---|---|"]
+    lines += [f"| {what} | {value} |" for what, value in table(*results)]
+    commands = [f"`{result['command']}`" for result in results]
+    lines += ["", f"Made by {', '.join(commands[:-1])} and {commands[-1]}; figures, versions and "
+              "data in `docs/results/`."]
+    fill(README, lines)
+    fill(QUANTIZATION, accuracy_table(results[2]["figures"]))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ before it is known which these are: the table of a chunk says for each where one
 ends, and where several do. The loop is left with choosing an entry of the table.
 """
 
+from functools import reduce
+from operator import and_, or_
+
 from litex.gen import *
 from litex.soc.interconnect import stream
 from migen import *
@@ -260,10 +263,20 @@ class SymbolFramer(LiteXModule):
                     [ends_behind(n - 1, i + size) for size in codes.singles], 0))
             return behinds[n, i]
         behinds = {}
+        def run_ends_behind(n, i):
+            """With up to n symbols after a run of 2 planes, a run of 3 counting for one of them."""
+            after = i + lengths[RUN]
+            if n == 0 or count == 2 or after >= chunk:
+                return int(after >= chunk)
+            long  = reduce(or_, (bits[after - 2 - k] for k in range(log2_int(word) - 1)))
+            return ~long & Mux(bits[after - 1], ends_behind(n - 1, after), ends_behind(n, after))
+
+        longest = max(lengths.values())
+        near    = [range(chunk - min(chunk, 1 << log2_int((n + 1)*longest, False)), chunk)
+            for n in range(count)]   # Positions from where they can.
         cross   = [registered([codes.select(code(0, i),
-            [ends_behind(n, i + size) for size in codes.singles],
-            ends_behind(n if count > 2 else 0, i + lengths[RUN])) for i in range(chunk)])
-            for n in range(count)]
+            [ends_behind(n, i + size) for size in codes.singles], run_ends_behind(n, i))
+            for i in nears]) for n, nears in enumerate(near)]
         zeros   = registered(no_more(self, first.data, first.final | (second.data == 0)))
 
         # Position -------------------------------------------------------------------------------
@@ -293,7 +306,8 @@ class SymbolFramer(LiteXModule):
         runs   = [codes.is_run(code) for code in found]
         fewer  = [Signal(len(now)) for _ in range(5)]
         behind = Signal(len(now))               # Left after a run.
-        reach  = [pick(at, column) for column in cross]
+        reach  = [reduce(and_, [at[i] for i in range(log2_int(len(column)), size)],
+            pick(at[:log2_int(len(column))], column)) for column in cross]
         self.comb += [
             run.eq(runs[0]),
             *(signal.eq(left - n) for n, signal in enumerate(fewer)),
@@ -325,8 +339,8 @@ class SymbolFramer(LiteXModule):
                 closes.eq(Mux(run & ~short, fewer[2] == value,
                     select(planes, [left == n for n in range(1, 5)]))),
             ]
-            beyond = Mux(run, Mux(short, Mux(value[0], Mux(run3[0], reach[1], reach[0]),
-                select(run2, [*reach, None])), reach[0]), select(single, [*reach, None]))
+            beyond = Mux(run, Mux(left >= 4, reach[2], Mux(left == 3, reach[1], reach[0])),
+                Mux(left >= 3, reach[2], Mux(left == 2, reach[1], reach[0])))
 
         # Step -----------------------------------------------------------------------------------
         where = Signal(size)
