@@ -281,8 +281,10 @@ class SymbolFramer(LiteXModule):
 
         # Position -------------------------------------------------------------------------------
         at     = Signal(size)
+        back   = Signal(size, reset=chunk - 1)   # chunk - 1 - at: half as much hangs on either.
         base   = Signal(reset=1)                                # A block may begin.
-        left   = Signal(max=word + 2)                           # Planes of the block.
+        before = Signal(max=word + 2)                           # Planes of the block that were left
+        planes = Signal(max=word + 2)                           # before the last step, and its own.
         spent  = Signal()                                       # The stream is read to its end.
         skip   = Signal()                                       # What is left of it is dropped.
         dead   = Signal()
@@ -292,78 +294,74 @@ class SymbolFramer(LiteXModule):
         follow = Cat(this.data, first.data)
         self.comb += [
             *(code.eq(pick(at, column)) for code, column in zip(found, symbols, strict=True)),
-            rest.eq(pick(at, zeros)),
-            value.eq(pick(at, [Cat(*(follow[i + lengths[RUN] - 1 - k] for k in range(len(value))))
-                for i in range(chunk)])),
+            rest.eq(pick(back, zeros[::-1])),
+            value.eq(pick(back, [Cat(*(follow[i + lengths[RUN] - 1 - k] for k in range(len(value))))
+                for i in reversed(range(chunk))])),
         ]
 
         # Planes ---------------------------------------------------------------------------------
         # What depends on left alone is known early, the symbols late: these only choose.
-        taken  = Signal(bits_for(count - 1))    # Symbols after the first.
-        now    = Signal(len(left) + 1)          # Planes left after the step.
+        left   = Signal(bits_for(word + 1) + 1)   # Planes of the block; the highest bit: too few.
+        taken  = Signal(bits_for(count - 1))      # Symbols after the first.
+        now    = Signal(len(planes))              # Planes of the step.
         closes = Signal()
         run    = Signal()
         runs   = [codes.is_run(code) for code in found]
-        fewer  = [Signal(len(now)) for _ in range(5)]
-        behind = Signal(len(now))               # Left after a run.
         reach  = [reduce(and_, [at[i] for i in range(log2_int(len(column)), size)],
-            pick(at[:log2_int(len(column))], column)) for column in cross]
+            pick(back[:log2_int(len(column))], column[::-1])) for column in cross]
+        many   = Signal(bits_for(word + 1))       # Planes of a run.
         self.comb += [
+            left.eq(before - planes),
             run.eq(runs[0]),
-            *(signal.eq(left - n) for n, signal in enumerate(fewer)),
-            behind.eq(fewer[2] - value),
+            many.eq(select(value, list(range(2, word + 2)))),
         ]
         if count == 2:
             more = left != 1
             self.comb += [
                 taken.eq(~run & ~runs[1] & more),
-                now.eq(Mux(run, behind, Mux(taken, fewer[2], fewer[1]))),
-                closes.eq(Mux(run, fewer[2] == value, Mux(taken, left == 2, left == 1))),
+                now.eq(Mux(run, many, Mux(taken, 2, 1))),
+                closes.eq(Mux(run, left == many, Mux(taken, left == 2, left == 1))),
             ]
             beyond = Mux(more, reach[1], reach[0])
         else:
             # A step has 4 planes at most, or a longer run alone: 17 planes in 7 clocks.
             short  = value[1:] == 0
             two    = Signal(2)
-            planes = Signal(2)   # Of the step, - 1.
-            # By the first symbol: the most that may follow it.
+            few    = Signal(2)   # Planes of such a step, - 1.
+            # By the first symbol: the most that may follow it. Not 0 are left, nor too few.
             single, run2, run3 = (Signal(2) for _ in range(3))
+            four = left[2:] != 0
             self.comb += [
-                single.eq(Mux(left >= 3, 2, left >= 2)),
-                run2.eq(Mux(left >= 4, 2, left >= 3)),
-                run3.eq(left >= 4),
+                single.eq(Mux(four | (left[:2] == 3), 2, left[1])),
+                run2.eq(Mux(four, 2, left[:2] == 3)),
+                run3.eq(four),
                 two.eq(Mux(run, Mux(short, Mux(value[0], run3, run2), 0), single)),
                 taken.eq(Mux(runs[1], 0, Mux(runs[2] & two[1], 1, two))),
-                planes.eq(taken + Mux(run, Mux(value[0], 2, 1), 0)),
-                now.eq(Mux(run & ~short, behind, select(planes, fewer[1:]))),
-                closes.eq(Mux(run & ~short, fewer[2] == value,
-                    select(planes, [left == n for n in range(1, 5)]))),
+                few.eq(taken + Mux(run, Mux(value[0], 2, 1), 0)),
+                now.eq(Mux(run & ~short, many, select(few, [1, 2, 3, 4]))),
+                closes.eq(Mux(run & ~short, left == many,
+                    select(few, [left == n for n in range(1, 5)]))),
             ]
-            beyond = Mux(run, Mux(left >= 4, reach[2], Mux(left == 3, reach[1], reach[0])),
-                Mux(left >= 3, reach[2], Mux(left == 2, reach[1], reach[0])))
+            beyond = Mux(run, select(run2, [*reach, None]), select(single, [*reach, None]))
 
         # Step -----------------------------------------------------------------------------------
         where = Signal(size)
         over  = Signal()                       # The step ends behind the chunk.
         end   = Signal()
-        long  = Signal()                       # The run before has more planes than were left.
         wrong = Signal()
         step  = Signal()
         after = [Signal(size) for _ in range(count)]
         rest_ = [None]*(2**len(taken) - count)
-        firsts = [Signal(size) for _ in range(4)]
-        # Tables, for Yosys would make one sum of them again.
-        self.comb += [signal.eq(select(at, [(n + length) % chunk for n in range(chunk)]))
-            for signal, length in zip(firsts, [*codes.singles, codes.run], strict=False)]
+        high   = [at[i] for i in range(log2_int(word), size)]
         self.comb += [
             *(signal.eq(at + codes.length(found[:n + 1])) for n, signal in enumerate(after[:2])),
-            # Of three, the length would take long: their first is added beforehand.
-            *(signal.eq(select(found[0], firsts) + codes.length(found[1:]))
-                for signal in after[2:]),
-            where.eq(Mux(base, at + word, select(taken, after + rest_))),
-            over.eq(Mux(base, at >= chunk - word, beyond)),
+            # Of three together the length would be late.
+            *(signal.eq(after[0] + codes.length(found[1:])) for signal in after[2:]),
+            where.eq(Mux(base, Cat(at[:len(at) - len(high)], Cat(*high) + 1),
+                select(taken, after + rest_))),
+            over.eq(Mux(base, reduce(and_, high), beyond)),
             end.eq(base & this.tail & (spent | rest)),
-            wrong.eq(long | Mux(end, Mux(spent, at != 0, this.whole & (at == 0)), spent)),
+            wrong.eq(left[-1] | Mux(end, Mux(spent, at != 0, this.whole & (at == 0)), spent)),
             source.past.eq(over & this.final),
             source.where.eq(where),
             source.valid.eq(loaded & ~skip & ~dead & (this.final | ahead)),
@@ -382,11 +380,14 @@ class SymbolFramer(LiteXModule):
             If(skip, skip.eq(~loaded)),
             If(step,
                 at.eq(where),
+                back.eq(~where),
                 spent.eq(over & this.final),
                 base.eq(~base & closes),
-                If(base, left.eq(word + 1)).Else(left.eq(now), long.eq(now[-1])),
+                before.eq(Mux(base, word + 1, left)),
+                planes.eq(Mux(base, 0, now)),
                 If(end,
                     at.eq(0),
+                    back.eq(chunk - 1),
                     spent.eq(0),
                     base.eq(1),
                     skip.eq(~this.final),
