@@ -22,7 +22,8 @@ class Core:
 
     group, role: with ``headline`` the core counts for the figures GROUP_ROLE_lut_percent and
     GROUP_ROLE_fmax_mhz, which are those of the largest and of the slowest such core. rate: what it
-    moves in a clock. most: percent of the 85F's LUTs that it may take, None for any.
+    moves in a clock. most: percent of the 85F's LUTs that it may take, None for any. least: MHz of
+    every seed.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Core:
     arguments: dict = field(default_factory=dict)
     headline: bool = False
     most: float | None = None
+    least: int = LEAST_MHZ
 
     @property
     def call(self):
@@ -82,12 +84,13 @@ def _block():
 
 
 def _ebpc():
-    for word, block in ((8, 8), (16, 8), (16, 16)):
+    # Blocks of 8 words of 16 bits take three symbols a clock: docs/cores/ebpc.md.
+    for word, block, least in ((8, 8, LEAST_MHZ), (16, 8, 90), (16, 16, LEAST_MHZ)):
         arguments = {"word": word, "block": block}
         yield Core(f"ebpc_{word}_{block}_decoder", EBPC, DECODER, "1 word", "ebpc", "EBPCDecoder",
-                   arguments | {"primitive": True}, headline=True, most=2.5)
+                   arguments | {"primitive": True}, headline=block == word, most=2.5, least=least)
         yield Core(f"ebpc_{word}_{block}_encoder", EBPC, ENCODER, "1 word", "ebpc", "EBPCEncoder",
-                   arguments, headline=True, most=2.5)
+                   arguments, headline=block == word, most=2.5)
 
 
 CORES = {core.name: core for core in (*_zfpe(), *_block(), *_ebpc())}

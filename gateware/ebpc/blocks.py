@@ -9,18 +9,8 @@ from migen import *
 
 from ..mux import Selector, select
 from ..zfpe.pipeline import Pipeline
-from .framer import (
-    PLACE,
-    RAW,
-    RUN,
-    SHORT,
-    ZERO,
-    by_prefix,
-    is_run,
-    lanes,
-    symbol_lengths,
-    symbols_layout,
-)
+from .codes import PLACE, RAW, RUN, SHORT, ZERO, by_prefix, is_run, lanes, symbol_lengths
+from .framer import symbols_layout
 
 # PlaneReader --------------------------------------------------------------------------------------
 

@@ -125,7 +125,9 @@ class EBPCDecoder(LiteXModule):
             go.eq(flag.valid & (shift2 | ~valid) & ~closing & ~dead & (buffer.valid | buffer.ended
                 | flag.bad | error | ~(flag.nonzero | first))),
             flag.ready.eq(go),
-            buffer.take.eq(go & need & buffer.valid),
+            # Whether the flag is bad does not matter: nothing follows it.
+            buffer.take.eq(flag.valid & (shift2 | ~valid) & ~closing & ~dead & flag.nonzero & ~error
+                & buffer.valid),
             If(closing,
                 ill.eq(error | Mux(buffer.ended,
                     buffer.bad | (buffer.valid & (buffer.fresh | ~buffer.clean)),

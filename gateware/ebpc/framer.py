@@ -5,9 +5,10 @@
     words --> halves (16-bit chunks) --> two chunks --> table of the first's positions --> loop
 
 Where a symbol ends depends on its first bits, where the next one ends on where that is, and so on:
-this chain is what limits the rate. So it is computed for every position where a symbol could begin,
-before it is known which these are: the table of a chunk says for each where one symbol from there
-ends, and where several do. The loop is left with choosing an entry of the table.
+this chain is what limits the rate. So what kind of symbol would begin, and which would follow it, is
+found for every position of a chunk before it is known where symbols do begin. The loop is left with
+choosing an entry of this table and adding lengths; whether the step ends behind the chunk is in the
+table as well, for the next table waits for that.
 """
 
 from functools import reduce
@@ -20,76 +21,8 @@ from migen.fhdl.bitcontainer import value_bits_sign
 
 from ...spec.formats import WORD_BITS
 from ..mux import Selector, select
+from .codes import RUN, SymbolCodes, by_prefix, chunk_bits, lanes, symbol_lengths
 from .znz_decoder import COUNT_BITS, in_order, no_more
-
-KINDS = RAW, ZERO, RUN, SHORT, PLACE = range(5)   # Of symbols, by length.
-
-def symbol_lengths(word, block):
-    """Bits of a symbol of each kind."""
-    return {RAW: block, ZERO: 2, RUN: 3 + log2_int(word), SHORT: 5, PLACE: 5 + log2_int(block)}
-
-
-def lanes(word, block):
-    """Symbols a clock that a word a clock takes."""
-    return 2 if word <= block else 3
-
-
-def chunk_bits(word, block):
-    """Not less than the symbols of a clock can have."""
-    return 16 if lanes(word, block)*block <= 16 else 32
-
-
-def by_prefix(bits, options):
-    """options[kind] of the symbol that begins with ``bits``: a tree, for options are constants."""
-    return Mux(bits[0], options[RAW], Mux(bits[1], options[ZERO], Mux(bits[2], options[RUN],
-        Mux(bits[3], options[PLACE], options[SHORT]))))
-
-
-def is_run(bits):
-    """Whether a run begins with ``bits``."""
-    return ~bits[0] & ~bits[1] & bits[2]
-
-
-class SymbolCodes:
-    """What the table holds of a symbol: two bits for its length, and one for whether it is a run
-    where no length tells (block = 16).
-
-    Attributes
-    ----------
-    of : dict
-        Code by kind.
-    width : int
-        Bits of a code.
-    singles : list
-        Lengths by code, of symbols of one plane.
-    """
-
-    def __init__(self, word, block):
-        lengths = symbol_lengths(word, block)
-        self.singles = list(dict.fromkeys(lengths[kind] for kind in (RAW, ZERO, SHORT, PLACE)))
-        self.of      = {kind: self.singles.index(lengths[kind]) for kind in lengths if kind != RUN}
-        self.of[RUN] = len(self.singles)
-        self.run     = lengths[RUN]
-        self.width   = bits_for(self.of[RUN])
-
-    def is_run(self, code):
-        return code[2] if self.width == 3 else code == self.of[RUN]
-
-    def select(self, code, singles, run):
-        """One of ``singles``, or ``run``."""
-        if self.width == 3:
-            return Mux(code[2], run, select(code[:2], singles))
-        return select(code, [*singles, run])
-
-    def length(self, codes, total=0):
-        """``total`` more than that of symbols that follow each other, a run alone or the first."""
-        if not codes:
-            return total
-        singles = [self.length(codes[1:], total + size) for size in self.singles]
-        if self.width == 3 and (total or len(codes) > 1):
-            return select(codes[0][:2], singles)
-        return self.select(codes[0], singles, self.length(codes[1:], total + self.run))
-
 
 # Layouts ------------------------------------------------------------------------------------------
 
@@ -209,11 +142,14 @@ class SymbolFramer(LiteXModule):
         valid3 = Signal()   # and a spare one: the chunker's ready must not wait for the step.
         load   = Signal()   # The first becomes this, if it can.
         ahead  = Signal()   # It can: what its table needs of the second is there.
+        wait   = Signal()   # There is none, or nothing in it.
+        leave  = Signal()   # The step ends behind it.
         free1  = Signal()
         free2  = Signal()
         self.comb += [
             ahead.eq(valid1 & (first.final | valid2)),
-            free1.eq(~valid1 | (load & ahead)),
+            # Nothing leaves this chunk before what it needs of the next two is there.
+            free1.eq(~valid1 | (wait & ahead) | leave),
             free2.eq(~valid2 | free1),
             chunker.source.ready.eq(~valid3),
         ]
@@ -326,23 +262,30 @@ class SymbolFramer(LiteXModule):
         else:
             # A step has 4 planes at most, or a longer run alone: 17 planes in 7 clocks.
             short  = value[1:] == 0
-            two    = Signal(2)
-            few    = Signal(2)   # Planes of such a step, - 1.
-            # By the first symbol: the most that may follow it. Not 0 are left, nor too few.
-            single, run2, run3 = (Signal(2) for _ in range(3))
-            four = left[2:] != 0
+            is_    = [left == n for n in range(5)]
+            four   = left[2:] != 0          # Not less than 4: 0 are not left, nor too few.
+            three  = four | is_[3]
+            second = ~runs[1]               # A second, a third symbol is there that is no run.
+            third  = ~runs[1] & ~runs[2]
+            more   = [Signal(), Signal()]   # It is taken.
+            few    = Signal(2)              # Planes of a step that is no long run, - 1.
             self.comb += [
-                single.eq(Mux(four | (left[:2] == 3), 2, left[1])),
-                run2.eq(Mux(four, 2, left[:2] == 3)),
-                run3.eq(four),
-                two.eq(Mux(run, Mux(short, Mux(value[0], run3, run2), 0), single)),
-                taken.eq(Mux(runs[1], 0, Mux(runs[2] & two[1], 1, two))),
+                more[0].eq(second & Mux(run, short & Mux(value[0], four, three), left != 1)),
+                more[1].eq(third & Mux(run, short & ~value[0] & four, three)),
+                taken.eq(Cat(more[0] & ~more[1], more[1])),
                 few.eq(taken + Mux(run, Mux(value[0], 2, 1), 0)),
                 now.eq(Mux(run & ~short, many, select(few, [1, 2, 3, 4]))),
-                closes.eq(Mux(run & ~short, left == many,
-                    select(few, [left == n for n in range(1, 5)]))),
+                # What would be left == now.
+                closes.eq(Mux(run, Mux(short, Mux(value[0],
+                    is_[3] | (is_[4] & second),
+                    is_[2] | (is_[3] & second) | (is_[4] & third)),
+                    left == many),
+                    is_[1] | (is_[2] & second) | (is_[3] & third))),
             ]
-            beyond = Mux(run, select(run2, [*reach, None]), select(single, [*reach, None]))
+            # As select(Mux(run, run2, single), reach), but for the order of what is known.
+            beyond = (reach[0] & (~left[1] & ~four | (run & ~left[0] & ~four))
+                | (reach[1] & ~four & left[1] & (run == left[0]))
+                | (reach[2] & (four | (~run & (left[:2] == 3)))))
 
         # Step -----------------------------------------------------------------------------------
         where = Signal(size)
@@ -351,14 +294,23 @@ class SymbolFramer(LiteXModule):
         wrong = Signal()
         step  = Signal()
         after = [Signal(size) for _ in range(count)]
-        rest_ = [None]*(2**len(taken) - count)
+        if count == 2:
+            self.comb += after[0].eq(at + codes.length(found[:1]))
+        else:
+            # Of three together the length would be late: all ends of the first are there before. As
+            # tables, for of sums ABC would make one again, behind the choice.
+            firsts = [Signal(size) for _ in range(4)]
+            self.comb += [
+                *(signal.eq(select(at, [(n + length) % chunk for n in range(chunk)]))
+                    for signal, length in zip(firsts, [*codes.singles, codes.run], strict=True)),
+                after[0].eq(select(found[0], firsts)),
+                after[2].eq(after[0] + codes.length(found[1:])),
+            ]
         high   = [at[i] for i in range(log2_int(word), size)]
         self.comb += [
-            *(signal.eq(at + codes.length(found[:n + 1])) for n, signal in enumerate(after[:2])),
-            # Of three together the length would be late.
-            *(signal.eq(after[0] + codes.length(found[1:])) for signal in after[2:]),
+            after[1].eq(at + codes.length(found[:2])),
             where.eq(Mux(base, Cat(at[:len(at) - len(high)], Cat(*high) + 1),
-                select(taken, after + rest_))),
+                select(taken, [*after, *[None]*(2**len(taken) - count)]))),
             over.eq(Mux(base, reduce(and_, high), beyond)),
             end.eq(base & this.tail & (spent | rest)),
             wrong.eq(left[-1] | Mux(end, Mux(spent, at != 0, this.whole & (at == 0)), spent)),
@@ -374,7 +326,9 @@ class SymbolFramer(LiteXModule):
             source.end.eq(end),
             source.bad.eq(wrong),
             step.eq(source.valid & source.ready),
-            load.eq(~loaded | skip | (step & (end | (over & ~this.final)))),
+            wait.eq(~loaded | skip | (step & end)),
+            leave.eq(step & over & ~this.final),
+            load.eq(wait | leave),
         ]
         self.sync += [
             If(skip, skip.eq(~loaded)),

@@ -146,7 +146,8 @@ class ZNZDecoder(LiteXModule):
             ends.eq((more[ZERO_RUN_BITS + 1:] == 0) & (more[:ZERO_RUN_BITS + 1] == size + 1)),
             wrong.eq(short | after[-1] | (ends & rest)),
             step.eq(active & valid & free & ~wrong & ~bad),
-            next_.eq(step),
+            # If it is wrong, what is read after it does not matter.
+            next_.eq(active & valid & free & ~bad),
             done.eq(step & ends),
             after.eq(more + Cat(~size, Replicate(1, COUNT_BITS + 1 - ZERO_RUN_BITS))),
         ]

@@ -1,0 +1,73 @@
+"""Symbols of the BPC stream by their first bits: lengths, and the codes the framer's table has."""
+
+from migen import *
+
+from ..mux import select
+
+KINDS = RAW, ZERO, RUN, SHORT, PLACE = range(5)   # Of symbols, by length.
+
+def symbol_lengths(word, block):
+    """Bits of a symbol of each kind."""
+    return {RAW: block, ZERO: 2, RUN: 3 + log2_int(word), SHORT: 5, PLACE: 5 + log2_int(block)}
+
+
+def lanes(word, block):
+    """Symbols a clock that a word a clock takes."""
+    return 2 if word <= block else 3
+
+
+def chunk_bits(word, block):
+    """Not less than the symbols of a clock can have."""
+    return 16 if lanes(word, block)*block <= 16 else 32
+
+
+def by_prefix(bits, options):
+    """options[kind] of the symbol that begins with ``bits``: a tree, for options are constants."""
+    return Mux(bits[0], options[RAW], Mux(bits[1], options[ZERO], Mux(bits[2], options[RUN],
+        Mux(bits[3], options[PLACE], options[SHORT]))))
+
+
+def is_run(bits):
+    """Whether a run begins with ``bits``."""
+    return ~bits[0] & ~bits[1] & bits[2]
+
+
+class SymbolCodes:
+    """What the table holds of a symbol: two bits for its length, and one for whether it is a run
+    where no length tells (block = 16).
+
+    Attributes
+    ----------
+    of : dict
+        Code by kind.
+    width : int
+        Bits of a code.
+    singles : list
+        Lengths by code, of symbols of one plane.
+    """
+
+    def __init__(self, word, block):
+        lengths = symbol_lengths(word, block)
+        self.singles = list(dict.fromkeys(lengths[kind] for kind in (RAW, ZERO, SHORT, PLACE)))
+        self.of      = {kind: self.singles.index(lengths[kind]) for kind in lengths if kind != RUN}
+        self.of[RUN] = len(self.singles)
+        self.run     = lengths[RUN]
+        self.width   = bits_for(self.of[RUN])
+
+    def is_run(self, code):
+        return code[2] if self.width == 3 else code == self.of[RUN]
+
+    def select(self, code, singles, run):
+        """One of ``singles``, or ``run``."""
+        if self.width == 3:
+            return Mux(code[2], run, select(code[:2], singles))
+        return select(code, [*singles, run])
+
+    def length(self, codes, total=0):
+        """``total`` more than that of symbols that follow each other, a run alone or the first."""
+        if not codes:
+            return total
+        singles = [self.length(codes[1:], total + size) for size in self.singles]
+        if self.width == 3 and (total or len(codes) > 1):
+            return select(codes[0][:2], singles)
+        return self.select(codes[0], singles, self.length(codes[1:], total + self.run))
