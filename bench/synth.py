@@ -103,7 +103,8 @@ def misses(core, figures):
         lines.append(f"{core.name}: {figures['lut_percent']} % of the LUTs: allowed are "
                      f"{core.most} %")
     if figures["fmax_min_mhz"] < core.least:
-        lines.append(f"{core.name}: {figures['fmax_min_mhz']} MHz: at least {core.least} are needed")
+        lines.append(f"{core.name}: {figures['fmax_min_mhz']} MHz: at least {core.least} are "
+                     "needed")
     return lines
 
 

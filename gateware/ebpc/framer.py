@@ -5,10 +5,10 @@
     words --> halves (16-bit chunks) --> two chunks --> table of the first's positions --> loop
 
 Where a symbol ends depends on its first bits, where the next one ends on where that is, and so on:
-this chain is what limits the rate. So what kind of symbol would begin, and which would follow it, is
-found for every position of a chunk before it is known where symbols do begin. The loop is left with
-choosing an entry of this table and adding lengths; whether the step ends behind the chunk is in the
-table as well, for the next table waits for that.
+this chain is what limits the rate. So what kind of symbol would begin, and which would follow it,
+is found for every position of a chunk before it is known where symbols do begin. The loop is left
+with choosing an entry of this table and adding lengths. Whether the step ends behind the chunk is
+in the table as well, for the next table waits for that.
 """
 
 from functools import reduce

