@@ -85,7 +85,7 @@ def _block():
 
 def _ebpc():
     # Blocks of 8 words of 16 bits take three symbols a clock: docs/cores/ebpc.md.
-    for word, block, least in ((8, 8, LEAST_MHZ), (16, 8, 90), (16, 16, LEAST_MHZ)):
+    for word, block, least in ((8, 8, LEAST_MHZ), (16, 8, 85), (16, 16, LEAST_MHZ)):
         arguments = {"word": word, "block": block}
         yield Core(f"ebpc_{word}_{block}_decoder", EBPC, DECODER, "1 word", "ebpc", "EBPCDecoder",
                    arguments | {"primitive": True}, headline=block == word, most=2.5, least=least)

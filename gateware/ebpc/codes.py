@@ -3,6 +3,7 @@
 from migen import *
 
 from ..mux import select
+from ..zfpe.pipeline import any_of
 
 KINDS = RAW, ZERO, RUN, SHORT, PLACE = range(5)   # Of symbols, by length.
 
@@ -57,11 +58,23 @@ class SymbolCodes:
     def is_run(self, code):
         return code[2] if self.width == 3 else code == self.of[RUN]
 
+    def begins(self, prefix):
+        """Code of the symbol that begins with these bits. ANDs and ORs: of a choice of constants
+        Yosys makes a reset of the register behind it, with more on its way than the data have."""
+        none, kinds = 1, {}
+        for bit, kind in zip(prefix, (RAW, ZERO, RUN, PLACE), strict=True):
+            kinds[kind] = bit & none
+            none        = ~bit & none
+        kinds[SHORT] = none
+        return Cat(*(any_of(found for kind, found in kinds.items() if self.of[kind] >> i & 1)
+            for i in range(self.width)))
+
     def select(self, code, singles, run):
-        """One of ``singles``, or ``run``."""
-        if self.width == 3:
-            return Mux(code[2], run, select(code[:2], singles))
-        return select(code, [*singles, run])
+        """One of ``singles``, or ``run``: a bit, and with codes of three bits a constant."""
+        if self.width < 3:
+            return select(code, [*singles, run])
+        single = select(code[:2], singles)
+        return code[2] | single if run else ~code[2] & single
 
     def length(self, codes, total=0):
         """``total`` more than that of symbols that follow each other, a run alone or the first."""
@@ -70,4 +83,7 @@ class SymbolCodes:
         singles = [self.length(codes[1:], total + size) for size in self.singles]
         if self.width == 3 and (total or len(codes) > 1):
             return select(codes[0][:2], singles)
-        return self.select(codes[0], singles, self.length(codes[1:], total + self.run))
+        run = self.length(codes[1:], total + self.run)
+        if self.width < 3:
+            return select(codes[0], [*singles, run])
+        return Mux(codes[0][2], run, select(codes[0][:2], singles))

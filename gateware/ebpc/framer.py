@@ -21,7 +21,7 @@ from migen.fhdl.bitcontainer import value_bits_sign
 
 from ...spec.formats import WORD_BITS
 from ..mux import Selector, select
-from .codes import RUN, SymbolCodes, by_prefix, chunk_bits, lanes, symbol_lengths
+from .codes import RUN, SymbolCodes, chunk_bits, lanes, symbol_lengths
 from .znz_decoder import COUNT_BITS, in_order, no_more
 
 # Layouts ------------------------------------------------------------------------------------------
@@ -69,8 +69,9 @@ class Chunker(LiteXModule):
         self.comb += [
             ending.eq(part == parts - 1),
             source.valid.eq(active & (empty | sink.valid)),
-            source.data.eq(Mux(empty, 0, bits if parts == 1 else Mux(part, bits[chunk:],
-                bits[:chunk]))),
+            # Not a choice of 0, of which Yosys makes a reset of registers far away.
+            source.data.eq(Replicate(~empty, chunk)
+                & (bits if parts == 1 else Mux(part, bits[chunk:], bits[:chunk]))),
             source.tail.eq(left[1:] == 0),
             source.final.eq(source.tail & (ending | empty)),
             source.whole.eq(~empty & (part == 0)),
@@ -175,7 +176,7 @@ class SymbolFramer(LiteXModule):
             if (n, i) not in known:
                 known[n, i] = signal = Signal(codes.width)
                 if n == 0:
-                    value = by_prefix([bits[i + j] for j in range(4)], codes.of)
+                    value = codes.begins([bits[i + j] for j in range(4)])
                 else:
                     value = pick(code(0, i)[:2], [code(n - 1, i + size)
                         for size in [*codes.singles, codes.run][:4]])
@@ -246,13 +247,17 @@ class SymbolFramer(LiteXModule):
         reach  = [reduce(and_, [at[i] for i in range(log2_int(len(column)), size)],
             pick(back[:log2_int(len(column))], column[::-1])) for column in cross]
         many   = Signal(bits_for(word + 1))       # Planes of a run.
+        step   = Signal()
         self.comb += [
             left.eq(before - planes),
             run.eq(runs[0]),
             many.eq(select(value, list(range(2, word + 2)))),
         ]
         if count == 2:
-            more = left != 1
+            # left != 1, without the difference.
+            less = Signal.like(before)   # before - 1
+            more = less != planes
+            self.sync += If(step, less.eq(Mux(base, word, left - 1)))
             self.comb += [
                 taken.eq(~run & ~runs[1] & more),
                 now.eq(Mux(run, many, Mux(taken, 2, 1))),
@@ -292,7 +297,6 @@ class SymbolFramer(LiteXModule):
         over  = Signal()                       # The step ends behind the chunk.
         end   = Signal()
         wrong = Signal()
-        step  = Signal()
         after = [Signal(size) for _ in range(count)]
         if count == 2:
             self.comb += after[0].eq(at + codes.length(found[:1]))
