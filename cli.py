@@ -94,6 +94,8 @@ def compress(
                                              "zfpe and zfpi, the same on average.")] = True,
     keep: Annotated[bool, typer.Option(help="Give every tensor a place of its own, so that all can "
                                        "be read back.")] = False,
+    fuse: Annotated[bool, typer.Option(help="Let layers pass activations on inside the chip, as "
+                                       "int16, where that is faster.")] = True,
 ):
     """Quantize, compress and pack a PyTorch network into one DRAM image.
 
@@ -106,7 +108,7 @@ def compress(
     images = _arrays(calibration) if calibration.endswith(".npy") else _resolve(calibration)
     with _progress() as bar:
         image = run_compress(_resolve(model), images[:1], calibration=images, weights=weights,
-                             activations=activations, arch=arch, keep=keep,
+                             activations=activations, arch=arch, keep=keep, fuse=fuse,
                              bias_correction=bias_correction, rounding=rounding,
                              equalization=equalization, allocation=allocation,
                              progress=step_reporter(bar))

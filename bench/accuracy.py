@@ -71,7 +71,7 @@ def measure(row, corrected, count, progress):
     module = mobilenet_v2_fashion()
     images = calibration_images(RESOLUTION, CALIBRATION)
     image = compress(module, images[:1], images, row.fmt, row.fmt, ARCH, one_scale=row.one_scale,
-                     name="MobileNetV2 1.0 96x96", labels=LABELS, progress=progress,
+                     fuse=False, name="MobileNetV2 1.0 96x96", labels=LABELS, progress=progress,
                      **({"equalization": row.equalization} if corrected else NONE))
     key = hashlib.sha256(f"{image.hash} {count}".encode()).hexdigest()[:24]
     path = BUILD / f"{key}.json"

@@ -24,7 +24,7 @@ from ..host.api import compress
 from ..host.device import connect
 from ..host.evaluate import accuracy, golden_logits
 from ..host.image import Image
-from ..host.report import layer_rows, layer_table, step_reporter
+from ..host.report import layer_table, slot_rows, step_reporter
 from ..models.data import LABELS, calibration_images, describe, fashion_mnist, preprocess
 from ..models.mobilenet import RESOLUTION, mobilenet_v2_fashion
 from ..soc.sim import build_sim
@@ -54,7 +54,7 @@ def float_logits(module, xs):
 
 
 def bits_per_value(image):
-    """True bits a value, headers and padding included: (weights, activations)."""
+    """True bits a value, headers and padding included: (weights, activations in DRAM)."""
     layers = image.meta["layers"]
     weights = 8 * sum(l["stored_bytes"] for l in layers) / sum(l["weights"] for l in layers)
     tensors = image.meta["tensors"].values()
@@ -105,7 +105,8 @@ def report(image, path, found, labels, figures, names):
             ("golden ran", f"sha256 {image.hash}"),
             ("sim ran", f"sha256 {found['hash']}, CRC-32s checked on the device"),
             ("storage", f"weights {names[0]}: {f['weight_bits']:.2f} bits a value, activations "
-                        f"{names[1]}: {f['activation_bits']:.2f}, padding and headers included"),
+                        f"in DRAM {names[1]}: {f['activation_bits']:.2f}, padding and headers "
+                        f"included"),
             ("load", f"{f['load_clocks_per_byte']:.1f} system clocks a byte over the simulated "
                      f"UART, verification included"),
             ("run", f"{f['cycles']:,.0f} system clocks an image, {f['multipliers']} multipliers"),
@@ -159,7 +160,7 @@ def main(images: Annotated[int, typer.Option(help="Test images through the simul
     result = save("demo", f"python -m litepress.bench.demo --images {images} --golden-images "
                   f"{golden_images} --weights {weights} --activations {activations} --arch {arch}",
                   "FashionMNIST test images, 96x96; ImageNet backbone, FashionMNIST head",
-                  figures, image_sha256=image.hash, layers=layer_rows(image, found["counters"]))
+                  figures, image_sha256=image.hash, slots=slot_rows(image, found["counters"]))
     seconds = time.monotonic() - began
     console.print(f"{'written':<12}{os.path.relpath(result)}, after {seconds:.0f} s",
                   soft_wrap=True)

@@ -81,7 +81,7 @@ def accuracy_table(figures):
 
 def picture(demo, path):
     """A bar a layer: clocks by what the array did."""
-    layers = demo["layers"]
+    layers = demo["slots"]
     figure, axes = plt.subplots(figsize=(10, 3.6))
     left = [0.0] * len(layers)
     for key, label, color in (*CAUSES, (None, "other", "#bbb")):
@@ -91,7 +91,7 @@ def picture(demo, path):
             height = [layer["cycles"] - base for layer, base in zip(layers, left, strict=True)]
         axes.bar(range(len(layers)), height, 0.8, left, color=color, label=label)
         left = [a + b for a, b in zip(left, height, strict=True)]
-    axes.set_xlabel("layer")
+    axes.set_xlabel("layers that run together")
     axes.set_ylabel("system clocks")
     axes.set_title("MobileNetV2 96x96 on the simulated SoC: where the clocks of each layer go")
     axes.legend(frameon=False)

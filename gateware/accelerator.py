@@ -1,10 +1,10 @@
-"""The accelerator: three engines on three DRAM ports, around the on-chip memories.
+"""The accelerator: four engines, three of DRAM's ports, and the on-chip memories between.
 
 ::
 
     fetch port --> Dispatcher --+--> LOAD    <-- read port
-                                |      | ABUF, WBUF, PBUF
-                                +--> COMPUTE
+                                |      | ABUF, WBUF, VBUF, PBUF
+                                +--> COMPUTE, VECTOR
                                 |      | ABUF
                                 +--> STORE   --> write port
 
@@ -16,6 +16,7 @@ from litex.soc.interconnect.csr import *
 from migen import *
 
 from ..spec import isa
+from ..spec.formats import LANES
 from .buffers import ActivationBuffer, ParamBuffer, WeightBuffer
 from .compute import ComputeEngine
 from .counters import Counters
@@ -23,6 +24,7 @@ from .dispatch import Dispatcher, Error, Supervisor
 from .dma import RegionReader, RegionWriter
 from .load import LoadEngine
 from .store import StoreEngine
+from .vector import VectorEngine
 
 # Accelerator --------------------------------------------------------------------------------------
 
@@ -38,7 +40,7 @@ class Accelerator(LiteXModule):
         Clocks, see dispatch.Supervisor.
     primitive : bool
         Instantiate ECP5's primitives where Yosys makes less of the same: the multipliers, wide
-        multiplexers.
+        multiplexers, the memories' address registers.
     **options : dict
         Further parameters of ComputeEngine.
 
@@ -77,9 +79,10 @@ class Accelerator(LiteXModule):
         # # #
 
         # Memories and DMA: never reset, DRAM accesses run to their end. -------------------------
-        self.abuf  = abuf  = ActivationBuffer(arch.abuf_depth)
-        self.wbuf  = wbuf  = WeightBuffer(arch.wbuf_depth, arch.columns)
-        self.pbuf  = pbuf  = ParamBuffer(arch.pbuf_depth)
+        self.abuf  = abuf  = ActivationBuffer(arch.abuf_depth, primitive=primitive)
+        self.wbuf  = wbuf  = WeightBuffer(arch.wbuf_depth, arch.columns, primitive=primitive)
+        self.vbuf  = vbuf  = WeightBuffer(arch.vbuf_depth, LANES, "vbuf", primitive)
+        self.pbuf  = pbuf  = ParamBuffer(arch.pbuf_depth, primitive)
         self.fetch = fetch = RegionReader(fetch_port, fifo_depth=16)
         self.read  = read  = RegionReader(read_port,  fifo_depth=32)
         self.write = write = RegionWriter(write_port, fifo_depth=16)
@@ -92,7 +95,9 @@ class Accelerator(LiteXModule):
         self.compute    = compute    = ResetInserter()(ComputeEngine(arch,
             abuf.compute_read, abuf.compute_write, wbuf.read, pbuf.read, primitive, **options))
         self.store      = store      = ResetInserter()(StoreEngine(abuf.store_read))
-        engines   = {isa.LOAD: load, isa.COMPUTE: compute, isa.STORE: store}
+        self.vector     = vector     = ResetInserter()(VectorEngine(arch,
+            abuf.vector_read, abuf.vector_write, vbuf.read, pbuf.vector_read, primitive))
+        engines   = {isa.LOAD: load, isa.COMPUTE: compute, isa.STORE: store, isa.VECTOR: vector}
         frontends = {}
         for e, engine in engines.items():
             frontends[e] = engine.frontend
@@ -110,19 +115,22 @@ class Accelerator(LiteXModule):
             load.reading.eq(~read.idle),
             load.abuf.connect(abuf.load_write),
             load.wbuf.connect(wbuf.write),
+            load.vbuf.connect(vbuf.write),
             load.pbuf.connect(pbuf.write),
             store.writes.connect(write.sink),
             store.written.eq(write.idle),
         ]
 
         # Errors ---------------------------------------------------------------------------------
-        refused = Error("compute")
-        self.comb += If(compute.frontend.illegal,
-            *refused.raises("ILLEGAL", compute.frontend.word)
-        ).Elif(compute.error,
-            *refused.raises("PARAMETER", isa.COMPUTE << isa.ENGINE_SHIFT)
-        )
-        errors = [dispatcher.error, load.error, refused, store.error]
+        errors = [dispatcher.error, load.error, store.error]
+        for e in (isa.COMPUTE, isa.VECTOR):
+            error = Error(isa.ENGINES[e])
+            self.comb += If(frontends[e].illegal,
+                *error.raises("ILLEGAL", frontends[e].word)
+            ).Elif(engines[e].error,
+                *error.raises("PARAMETER", e << isa.ENGINE_SHIFT)
+            )
+            errors.append(error)
         for dma, name in ((fetch, "FETCH_BOUNDS"), (read, "READ_BOUNDS"), (write, "WRITE_BOUNDS")):
             error = Error(name.lower())
             self.comb += If(dma.error, *error.raises(name, dma.offset))
@@ -135,7 +143,7 @@ class Accelerator(LiteXModule):
             executed += [frontend.taken, frontend.done]
             busy     += [frontend.busy]
             idle     += [frontend.idle]
-            held     += [*frontend.waiting.values(), 0]
+            held     += frontend.waiting.values()
         running = supervisor.running
         for module in (dispatcher, *engines.values()):
             self.comb += module.reset.eq(~running)
@@ -151,9 +159,9 @@ class Accelerator(LiteXModule):
             supervisor.end.eq(dispatcher.end),
             supervisor.idle.eq(fetch.idle & read.idle & write.idle),
             supervisor.executed.eq(Reduce("OR", executed)),
-            supervisor.progress.eq(supervisor.executed | compute.mac |
+            supervisor.progress.eq(supervisor.executed | compute.mac | vector.step |
                 fetch.moved | read.moved | write.moved),
-            supervisor.stuck.eq(Cat(*busy, 0, *held)),
+            supervisor.stuck.eq(Cat(*busy, *held)),
             dispatcher.start.eq(supervisor.begin),
             dispatcher.program.eq(self.program),
             dispatcher.program_words.eq(self.program_words),
@@ -183,6 +191,9 @@ class Accelerator(LiteXModule):
             "read_words"    : read.source.valid & read.source.ready,
             "write_words"   : write.sink.valid & write.sink.ready,
             "fetch_words"   : dispatcher.taken,
+            "stall_vector"  : waiting[isa.VECTOR],
+            "vector_busy"   : vector.frontend.busy,
+            "vector_stall"  : vector.stall,
         }
         for name, event in counters.events.items():
             self.comb += event.eq(events[name])

@@ -6,6 +6,8 @@ from migen import *
 
 from ..spec import isa
 
+ENGINES = (isa.LOAD, isa.COMPUTE, isa.STORE, isa.VECTOR)
+
 # CommandFrontend ----------------------------------------------------------------------------------
 
 class CommandFrontend(LiteXModule):
@@ -20,7 +22,7 @@ class CommandFrontend(LiteXModule):
     Parameters
     ----------
     engine : int
-        isa.LOAD, isa.COMPUTE or isa.STORE.
+        isa.LOAD, isa.COMPUTE, isa.STORE or isa.VECTOR.
 
     Attributes
     ----------
@@ -35,7 +37,7 @@ class CommandFrontend(LiteXModule):
     completed : Signal(24)
         GOs executed since reset.
     counts : dict of Signal(24)
-        In: ``completed`` of the three engines, by engine.
+        In: ``completed`` of the four engines, by engine.
     waiting : dict of Signal
         Out: held by a WAIT on that engine.
     idle : Signal
@@ -48,9 +50,8 @@ class CommandFrontend(LiteXModule):
         In: registers and counts to 0, back to the state after power up.
     """
     def __init__(self, engine):
-        engines = (isa.LOAD, isa.COMPUTE, isa.STORE)
-        if engine not in engines:
-            raise ValueError(f"engine {engine}: allowed are {engines}")
+        if engine not in ENGINES:
+            raise ValueError(f"engine {engine}: allowed are {ENGINES}")
         self.sink      = stream.Endpoint([("data", 32)])
         self.r         = {}
         for name, (_, bits, signed) in isa.REGS[engine].items():
@@ -61,7 +62,7 @@ class CommandFrontend(LiteXModule):
         self.completed = Signal(isa.VALUE_BITS)
         self.counts    = {}
         self.waiting   = {}
-        for e in engines:
+        for e in ENGINES:
             self.counts[e]  = Signal(isa.VALUE_BITS, name=f"count_{isa.ENGINES[e]}")
             self.waiting[e] = Signal(name=f"waiting_{isa.ENGINES[e]}")
         self.idle      = Signal()

@@ -7,7 +7,7 @@ from ..spec import isa
 from .mux import select
 
 COUNTER_BITS  = 32
-SLOT_COUNTERS = 16   # Words of a profile slot; those beyond COUNTERS are 0.
+SLOT_COUNTERS = 16   # Words of a profile slot: a counter each.
 
 # Counters -----------------------------------------------------------------------------------------
 

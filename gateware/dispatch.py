@@ -5,10 +5,10 @@ from litex.soc.interconnect import stream
 from migen import *
 
 from ..spec import isa
+from .command import ENGINES
 from .dma import OFFSET_BITS
 
-CODES   = {name: code for code, (name, _) in isa.ERRORS.items()}
-ENGINES = (isa.LOAD, isa.COMPUTE, isa.STORE)
+CODES = {name: code for code, (name, _) in isa.ERRORS.items()}
 
 # Error --------------------------------------------------------------------------------------------
 
@@ -27,7 +27,8 @@ class Error:
 # Dispatcher ---------------------------------------------------------------------------------------
 
 class Dispatcher(LiteXModule):
-    """Reads the program once from first to last word and moves each into its engine's queue.
+    """Reads the program once from first to last word and moves each into its engine's queue. A word
+    of an engine there is not is an error.
 
     END and MARK wait until the queues are empty and the engines idle.
 
@@ -120,7 +121,10 @@ class Dispatcher(LiteXModule):
             )
         )
         done    = Signal()
-        actions = {isa.CTRL: NextState("CTRL")}
+        actions = {
+            isa.CTRL  : NextState("CTRL"),
+            "default" : self.error.raises("ILLEGAL", word),
+        }
         for e, sink in sinks.items():
             actions[e] = [sink.valid.eq(1), done.eq(sink.ready)]
         fsm.act("DISPATCH",

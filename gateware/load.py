@@ -2,7 +2,7 @@
 
 ::
 
-    registers --+--> WordAddresses --> (RegionReader) --> BlockDecoder --+--> ABUF, WBUF or PBUF
+    registers --+--> WordAddresses --> (RegionReader) --> BlockDecoder --+--> memories
                 +--> SegmentReader <--> (RegionReader) ------------------+
                 +--> VectorAddresses ------------------------------------+
 
@@ -43,25 +43,26 @@ class LoadEngine(LiteXModule):
         Command words.
     address, words : Endpoint("address"), Endpoint("data")
         To and from a RegionReader.
-    abuf, wbuf, pbuf : Endpoint("address", ["slot"], "data")
+    abuf, wbuf, pbuf, vbuf : Endpoint("address", ["slot"], "data")
         Writes into the memories.
     reading : Signal
         In: the reader has accesses in flight.
     starved : Signal
         Out: the decoder wants a word and there is none.
     error : Error
-        ILLEGAL (detail: the word), FORMAT (the register), PARAMETER (DST_MEM, LANE_BLOCKS or
-        SEGMENT, as a program word), STREAM (see SegmentReader).
+        ILLEGAL (detail: the word), FORMAT (the register), PARAMETER (LANE_BLOCKS or SEGMENT, as a
+        program word), STREAM (see SegmentReader).
     """
     def __init__(self, columns, ebpc=True, primitive=False):
         self.frontend = frontend = CommandFrontend(isa.LOAD)
         self.sink     = frontend.sink
         self.address  = stream.Endpoint([("address", OFFSET_BITS)])
         self.words    = stream.Endpoint([("data", WORD_BITS)])
-        self.abuf     = stream.Endpoint([("address", ADDRESS_BITS), ("data", VECTOR_BITS)])
-        self.wbuf     = stream.Endpoint(
-            [("address", ADDRESS_BITS), ("slot", SLOT_BITS), ("data", VECTOR_BITS)])
-        self.pbuf     = stream.Endpoint([("address", ADDRESS_BITS), ("data", VECTOR_BITS)])
+        layout = [("address", ADDRESS_BITS), ("data", VECTOR_BITS)]
+        self.abuf     = stream.Endpoint(layout)
+        self.wbuf     = stream.Endpoint([*layout, ("slot", SLOT_BITS)])
+        self.pbuf     = stream.Endpoint(layout)
+        self.vbuf     = stream.Endpoint([*layout, ("slot", SLOT_BITS)])
         self.reading  = Signal()
         self.starved  = Signal()
         self.error    = Error("load")
@@ -88,13 +89,10 @@ class LoadEngine(LiteXModule):
                 *self.error.raises("ILLEGAL", frontend.word)
             )
         )
-        memory, lanes, segment = (isa.LOAD_REGS[name][0]
-            for name in ("DST_MEM", "LANE_BLOCKS", "SEGMENT"))
+        lanes, segment = (isa.LOAD_REGS[name][0] for name in ("LANE_BLOCKS", "SEGMENT"))
         fsm.act("CHECK",
             If(~form.ok,
                 *self.error.raises("FORMAT", r["FORMAT"])
-            ).Elif(r["DST_MEM"] > isa.MEM_PBUF,
-                *self.error.raises("PARAMETER", isa.word(isa.LOAD, memory, 0) | r["DST_MEM"])
             ).Elif(to_wbuf & ((r["LANE_BLOCKS"] == 0) | (r["LANE_BLOCKS"] > columns//LANES)),
                 *self.error.raises("PARAMETER", isa.word(isa.LOAD, lanes, 0) | r["LANE_BLOCKS"])
             ).Elif(form.ebpc & ((r["SEGMENT"] == 0) | (r["SEGMENT"] > MAX_SEGMENT)),
@@ -170,7 +168,8 @@ class LoadEngine(LiteXModule):
             outgoing.length.eq(r["RUN_LEN"]),
             outgoing.slots.eq(Mux(to_wbuf, r["LANE_BLOCKS"], 1)),
         ]
-        destinations = {isa.MEM_ABUF: self.abuf, isa.MEM_WBUF: self.wbuf, isa.MEM_PBUF: self.pbuf}
+        destinations = {isa.MEM_ABUF: self.abuf, isa.MEM_WBUF: self.wbuf, isa.MEM_PBUF: self.pbuf,
+            isa.MEM_VBUF: self.vbuf}
         both, taken, ready = Signal(), Signal(), []
         for number, memory in destinations.items():
             accepted = Signal()
@@ -185,6 +184,7 @@ class LoadEngine(LiteXModule):
             both.eq(vectors.valid & outgoing.source.valid),
             taken.eq(both & Reduce("OR", ready)),
             self.wbuf.slot.eq(outgoing.source.slot),
+            self.vbuf.slot.eq(0),   # A word of VBUF is one vector.
             vectors.ready.eq(taken),
             outgoing.source.ready.eq(taken),
             final.eq(taken & outgoing.source.final),

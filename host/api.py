@@ -6,7 +6,7 @@ from ..spec.formats import Format
 
 def compress(module, example, calibration, weights="zfpi8", activations="zfpi8", arch="sim",
              overrides=None, bias_correction=True, rounding=True, equalization=False,
-             allocation=True, one_scale=False, keep=False, name=None, labels=None,
+             allocation=True, one_scale=False, keep=False, fuse=True, name=None, labels=None,
              preprocessing=None, progress=None):
     """Quantize, compress, plan and pack a network.
 
@@ -18,7 +18,8 @@ def compress(module, example, calibration, weights="zfpi8", activations="zfpi8",
     formats name the average bits a value, and every tensor gets its own (host/allocate.py).
     one_scale: one weight scale a layer, not one a channel.
     arch: a name of spec.arch.ARCHS or an Arch. keep: a place of its own for every tensor, so that
-    all can be read back. labels, preprocessing: kept in the image for those who run it.
+    all can be read back. fuse: layers may pass their activations on inside the chip, as int16 and
+    not encoded (always off with keep). labels, preprocessing: kept in the image for its users.
     progress: called with (step, done, total).
     Returns a host.image.Image. Raises ValueError: unsupported layers (all of them listed), formats,
     shapes, tensors that do not fit.
@@ -52,4 +53,4 @@ def compress(module, example, calibration, weights="zfpi8", activations="zfpi8",
         network.meta["labels"] = list(labels)
     if preprocessing is not None:
         network.meta["preprocessing"] = preprocessing
-    return pack(network, arch, keep=keep)
+    return pack(network, arch, keep=keep, fuse=fuse)

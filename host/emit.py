@@ -1,10 +1,9 @@
 """One layer's GOs for a given tiling: which rows, channels and weights move when, and to where.
 
-ABUF, WBUF and PBUF start empty at each layer (a MARK stands between layers). Every memory is a
-small cache with a fixed order: an input tile, a range of weights or of parameters is loaded when
-the next COMPUTE needs it and is not there, over what was loaded longest ago. Program order is
-simply tile after tile; double buffering comes from alternating places, and the WAITs from
-``Program.go``.
+Every memory is a small cache with a fixed order: an input tile, a range of weights or of parameters
+is loaded when the next GO needs it and is not there, over what was loaded longest ago. Program
+order is simply tile after tile, layer after layer; double buffering comes from alternating places,
+and the WAITs from ``Program.go``: so a layer's weights come while the layer before it still works.
 """
 
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ BANKS = 4                  # Of ABUF.
 
 @dataclass(frozen=True)
 class WeightRun:
-    """A run of weight blocks in DRAM: ``groups`` (first channel, channels), each a WBUF word of
-    ``lane_blocks`` blocks per tap; ``offset``: DRAM words from the layer's first."""
+    """A run of weight blocks in DRAM: ``groups`` (first channel, channels), each a word (of WBUF or
+    VBUF) of ``lane_blocks`` blocks per tap; ``offset``: DRAM words from the layer's first."""
 
     groups: tuple
     lane_blocks: int
@@ -36,7 +35,7 @@ class WeightRun:
 @dataclass(frozen=True)
 class WeightLoad:
     """Weights that are loaded together: for ``subs`` (ranges of channels), in ``runs``; ``places``:
-    WBUF word of each sub's first channel, from the load's first."""
+    word of each sub's first channel, from the load's first."""
 
     subs: tuple
     runs: tuple
@@ -65,11 +64,11 @@ def weight_loads(geo, tiling, arch, fmt):
     ranges = [(a + low, a + high) for a, b in split(geo.cout, tiling.channels)
               for low, high in split(b - a, tiling.sub)]
     if geo.shared_weights:
-        lanes = -(-min(arch.columns, tiling.channels) // LANES)
+        lanes = -(-group // LANES)
         run = WeightRun(((0, lanes * LANES),), lanes, geo.taps, 0)
         load = WeightLoad(tuple(ranges), (run,), geo.taps, {a: 0 for a, _ in ranges})
         return [load], fmt.run_words(geo.taps * lanes)
-    merged, limit = [[]], min(MERGE_WORDS, arch.wbuf_depth // 4)
+    merged, limit = [[]], min(MERGE_WORDS, geo.weight_depth(arch) // 4)
     held = 0
     for a, b in ranges:
         words = -(-(b - a) // group) * geo.taps
@@ -97,8 +96,9 @@ def weight_loads(geo, tiling, arch, fmt):
     return loads, offset
 
 
-class _Ring:
-    """WBUF or PBUF as a ring: what is loaded takes the place of what was loaded longest ago."""
+class Ring:
+    """WBUF, VBUF or PBUF as a ring: what is loaded takes the place of what was loaded longest
+    ago."""
 
     def __init__(self, depth):
         self.depth, self.head = depth, 0
@@ -118,16 +118,60 @@ class _Ring:
         return first, free
 
 
-def _registers(fmt):
+class Memories:
+    """What is in the on-chip memories for weights and parameters, from layer to layer."""
+
+    def __init__(self, arch):
+        self.wbuf, self.vbuf, self.pbuf = (
+            Ring(depth) for depth in (arch.wbuf_depth, arch.vbuf_depth, arch.pbuf_depth))
+
+
+def registers_of(fmt):
     """What LOAD and STORE must know of a tensor's format."""
     return {"FORMAT": fmt.code} | ({"SEGMENT": fmt.segment} if fmt.segment else {})
 
 
+def vector_go(program, geo, requant, channels, place, in_row, first, count, row, rows, out, out_row,
+              w_base, p_base, distance=0, ring=0, at=None):
+    """Append a VECTOR GO: ``channels`` of output rows first .. first+count-1.
+
+    place: ABUF address of input row ``row``; ``rows`` input rows are there from it on, in_row
+    vectors apart. With a ring (its size in vectors) place is the ring's first vector and ``at``
+    where the first tap's row would be in it. distance: from an ADD's first operand to its second.
+    """
+    registers = {
+        "IN_BASE": place, "IN_CH": geo.in_vecs, "IN_ROWS": rows, "IN_W": geo.in_width,
+        "KH": geo.kh, "KW": geo.kw, "STRIDE": geo.stride, "PAD_X": geo.padding,
+        "OUT_ROWS": count, "OUT_VECS": geo.out_vecs, "COUT": channels, "OUT_BASE": out,
+        "OUT_W": geo.out_width, "W_BASE": w_base, "P_BASE": p_base, "RING": ring,
+        "CLAMP_LO": int(requant.lo), "CLAMP_HI": int(requant.hi),
+        "FLAGS": isa.FLAG_POOL if geo.op == POOL else 0,
+        "W_TILE": 0 if geo.shared_weights else geo.taps,
+    }
+    size = ring or 1 << 16
+    if geo.op in (ADD, POOL):
+        registers |= {"IN_AT": 0, "ROW_OFF": 0}
+    else:
+        offset = first * geo.stride - geo.padding - row
+        registers |= {"ROW_OFF": offset,
+                      "IN_AT": (offset * in_row if at is None else at) % size}
+    if geo.op == ADD:
+        registers |= {"KH": 2, "IN_ROWS": isa.ROWS_ANY,
+                      "KY_STEP": (distance if geo.sources == 2 else 0) % size}
+    elif geo.kh > 1:
+        registers["KY_STEP"] = in_row % size
+    if count > 1:
+        registers |= {"Y_STEP": in_row * geo.stride % size, "OUT_ROW": out_row}
+    if channels > 1:
+        registers["OUT_CH"] = geo.out_vecs
+    program.go(isa.VECTOR, **registers)
+
+
 class LayerEmitter:
     """Appends the GOs of one layer (graph.Layer; ``tensors`` are the network's) to a Program.
-    ``run()`` once."""
+    ``run()`` once. memories: those of the layers before it."""
 
-    def __init__(self, program, layer, tensors, geo, tiling, addresses, arch):
+    def __init__(self, program, layer, tensors, geo, tiling, addresses, arch, memories=None):
         self.program, self.layer, self.geo, self.tiling = program, layer, geo, tiling
         self.addresses, self.arch = addresses, arch
         self.in_formats = [tensors[n].fmt for n in layer.inputs]
@@ -135,7 +179,9 @@ class LayerEmitter:
         self.weight_format = weight_format(geo, layer)
         loads, _ = weight_loads(geo, tiling, arch, self.weight_format)
         self.load_of = {sub: load for load in loads for sub in load.subs}
-        self.wbuf, self.pbuf = _Ring(arch.wbuf_depth), _Ring(arch.pbuf_depth)
+        memories = memories or Memories(arch)
+        self.weights = memories.vbuf if geo.vector else memories.wbuf
+        self.pbuf = memories.pbuf
         self.param_loads = self._param_loads()
         self.held_rows = geo.in_rows if tiling.whole else geo.tile_rows(tiling.rows)
         self._allocate()
@@ -170,12 +216,13 @@ class LayerEmitter:
 
     # What is needed -------------------------------------------------------------------------------
 
-    def _weights(self, sub):
-        """W_BASE of a range of channels, loaded if it is not in WBUF."""
+    def load_weights(self, sub):
+        """W_BASE of a range of channels, loaded if it is not there."""
         load = self.load_of[sub]
-        place = self.wbuf.find(load.subs)
+        ring, key = self.weights, (self.addresses.weights, load.subs)
+        place = ring.find(key)
         if place is None:
-            place, free = self.wbuf.place(load.subs, load.words)
+            place, free = ring.place(key, load.words)
             at = 0
             for run in load.runs:
                 # What overlaps the weights in use comes in a LOAD of its own, so that the rest
@@ -184,26 +231,28 @@ class LayerEmitter:
                 pieces = [(0, cut), (cut, run.words)] if 64 <= cut < run.words else [(0, run.words)]
                 for start, stop in pieces:
                     blocks = start * run.lane_blocks
+                    memory = {"DST_MEM": isa.MEM_VBUF} if self.geo.vector else \
+                        {"DST_MEM": isa.MEM_WBUF, "LANE_BLOCKS": run.lane_blocks}
                     self.program.go(
-                        isa.LOAD,
+                        isa.LOAD, constant=True,
                         ADDR=self.addresses.weights + run.offset
                         + self.weight_format.run_words(blocks),
                         RUNS=1, RUN_LEN=(stop - start) * run.lane_blocks,
-                        FORMAT=self.weight_format.code, DST_MEM=isa.MEM_WBUF,
-                        DST=(place + at + start) % self.arch.wbuf_depth,
-                        LANE_BLOCKS=run.lane_blocks)
+                        FORMAT=self.weight_format.code,
+                        DST=(place + at + start) % ring.depth, **memory)
                 at += run.words
-        return (place + load.places[sub[0]]) % self.arch.wbuf_depth
+        return (place + load.places[sub[0]]) % ring.depth
 
-    def _params(self, sub):
+    def load_params(self, sub):
         """P_BASE of a range of channels, loaded if it is not in PBUF."""
         a, b = self.param_loads[sub]
-        place = self.pbuf.find((a, b))
+        key = (self.addresses.params, a, b)
+        place = self.pbuf.find(key)
         if place is None:
-            place, _ = self.pbuf.place((a, b), b - a)
-            self.program.go(isa.LOAD, ADDR=self.addresses.params + PARAM_WORDS * a, RUNS=1,
-                            RUN_LEN=b - a, FORMAT=RAW16_FORMAT.code, DST_MEM=isa.MEM_PBUF,
-                            DST=place)
+            place, _ = self.pbuf.place(key, b - a)
+            self.program.go(isa.LOAD, constant=True, ADDR=self.addresses.params + PARAM_WORDS * a,
+                            RUNS=1, RUN_LEN=b - a, FORMAT=RAW16_FORMAT.code,
+                            DST_MEM=isa.MEM_PBUF, DST=place)
         return (place + sub[0] - a) % self.arch.pbuf_depth
 
     def _load_rows(self, place, channels, start, stop):
@@ -215,7 +264,7 @@ class LayerEmitter:
             skip = fmt.run_words(channels[0] * geo.in_vecs)
             stride = fmt.run_words(geo.cin * geo.in_vecs)
             registers = {"ADDR": self.addresses.inputs[i] + start * stride + skip,
-                         "RUNS": stop - start, "RUN_LEN": row, **_registers(fmt),
+                         "RUNS": stop - start, "RUN_LEN": row, **registers_of(fmt),
                          "DST_MEM": isa.MEM_ABUF, "DST": place + i * self.source_size}
             if stop - start > 1:
                 registers |= {"RUN_STRIDE": stride, "DST_STRIDE": row}
@@ -252,44 +301,47 @@ class LayerEmitter:
         for (a, b), (first, last) in order:
             out, self.out_turn = self.out_places[self.out_turn], (self.out_turn + 1) % t.out_slots
             for low, high in split(b - a, t.sub):
-                sub = (a + low, a + high)
-                w_base, p_base = self._weights(sub), self._params(sub)
+                w_base, p_base = self.load_weights((a + low, a + high)), \
+                    self.load_params((a + low, a + high))
                 place, row, rows = self._input((a, b), first, last - first)
-                self._compute((a, b), sub, first, last - first, place, row, rows, out, w_base,
-                              p_base)
+                in_row = (geo.cin if geo.dense else b - a) * geo.in_vecs
+                if not geo.dense:
+                    place += low * geo.in_vecs
+                self.compute(high - low, first, last - first, place, in_row, row, rows,
+                             out + low * geo.out_vecs, (b - a) * geo.out_vecs, w_base, p_base,
+                             self.source_size)
             self._store((a, b), first, last - first, out)
 
-    def _compute(self, chunk, sub, first, count, place, row, rows, out, w_base, p_base):
+    def compute(self, channels, first, count, place, in_row, row, rows, out, out_row, w_base,
+                p_base, distance=0):
+        """Append the GO of output rows first .. first+count-1 of ``channels``.
+
+        place: ABUF address of input row ``row``; ``rows`` input rows are there, in_row vectors
+        apart; out, out_row: where the output goes; distance: see vector_go.
+        """
         geo, requant = self.geo, self.layer.requant
-        channels = chunk[1] - chunk[0]
-        in_row = (geo.cin if geo.dense else channels) * geo.in_vecs
+        if geo.vector:
+            vector_go(self.program, geo, requant, channels, place, in_row, first, count, row, rows,
+                      out, out_row, w_base, p_base, distance)
+            return
         registers = {
             "IN_BASE": place, "IN_ROW": in_row, "IN_ROWS": rows, "IN_W": geo.in_width,
             "CIN": 1, "KH": geo.kh, "KW": geo.kw, "STRIDE": geo.stride,
             "ROW_OFF": first * geo.stride - geo.padding - row, "PAD_X": geo.padding,
-            "KY_STEP": in_row, "OUT_ROWS": count, "OUT_VECS": geo.out_vecs,
-            "COUT": sub[1] - sub[0], "OUT_BASE": out + (sub[0] - chunk[0]) * geo.out_vecs,
-            "OUT_W": geo.out_width, "W_BASE": w_base, "W_STEP": 1, "P_BASE": p_base,
-            "CLAMP_LO": int(requant.lo), "CLAMP_HI": int(requant.hi), "FLAGS": 0,
+            "KY_STEP": in_row, "OUT_ROWS": count, "OUT_VECS": geo.out_vecs, "COUT": channels,
+            "OUT_BASE": out, "OUT_W": geo.out_width, "W_BASE": w_base, "W_STEP": 1,
+            "P_BASE": p_base, "CLAMP_LO": int(requant.lo), "CLAMP_HI": int(requant.hi), "FLAGS": 0,
         }
-        if sub[1] - sub[0] > 1:
+        if channels > 1:
             registers["OUT_CH"] = geo.out_vecs
         if count > 1:
-            registers["OUT_ROW"] = channels * geo.out_vecs
-        if sub[1] - sub[0] > self.arch.columns:
-            registers["W_TILE"] = 0 if geo.shared_weights else geo.taps
+            registers["OUT_ROW"] = out_row
+        if channels > self.arch.columns:
+            registers["W_TILE"] = geo.taps
         if geo.dense:
             registers |= {"CIN": geo.cin, "IN_CH": geo.in_vecs}
         else:
-            # The slot holds the whole channel range: a part of it begins further on.
-            registers["IN_BASE"] += (sub[0] - chunk[0]) * geo.in_vecs
             registers |= {"FLAGS": isa.FLAG_DEPTHWISE, "IN_GROUP": geo.in_vecs}
-        if geo.op == ADD:
-            step = self.source_size if geo.sources == 2 else 0
-            registers |= {"KH": 2, "IN_ROWS": isa.ROWS_ANY, "ROW_OFF": 0, "KY_STEP": step}
-        elif geo.op == POOL:
-            registers |= {"FLAGS": isa.FLAG_DEPTHWISE | isa.FLAG_POOL, "CIN": geo.in_vecs,
-                          "IN_CH": 1, "W_STEP": 0, "ROW_OFF": 0}
         self.program.go(isa.COMPUTE, **registers)
 
     def _store(self, chunk, first, count, out):
@@ -298,7 +350,7 @@ class LayerEmitter:
         stride = fmt.run_words(geo.cout * geo.out_vecs)
         registers = {"ADDR": self.addresses.output + first * stride
                      + fmt.run_words(chunk[0] * geo.out_vecs),
-                     "RUNS": count, "RUN_LEN": row, **_registers(fmt), "SRC": out}
+                     "RUNS": count, "RUN_LEN": row, **registers_of(fmt), "SRC": out}
         if count > 1:
             registers |= {"RUN_STRIDE": stride, "SRC_STRIDE": row}
         self.program.go(isa.STORE, **registers)

@@ -1,6 +1,6 @@
 """The golden model: executes an image's program on the image's bytes, bit-exactly.
 
-It knows nothing of layers: it walks the program words of the PROGRAM section through the three
+It knows nothing of layers: it walks the program words of the PROGRAM section through the four
 engines of spec/isa.py, one after another, on a DRAM that holds the sections and a batch of
 activation regions. What it proves is therefore what the hardware runs.
 
@@ -19,7 +19,7 @@ from ..spec import isa
 from ..spec.formats import LANES, WORD_BYTES, Format
 from ..spec.image import NOT_LOADED, PROGRAM
 from .codecs.block import decode_blocks, encode_blocks, roundtrip
-from .golden_compute import compute
+from .golden_compute import compute, vector
 from .hazards import walk
 
 
@@ -198,9 +198,11 @@ class Golden:
         self._abuf = np.zeros((self.arch.abuf_depth, len(batch) * LANES), np.int16)
         self._wbuf = np.zeros((self.arch.wbuf_depth, self.arch.columns), np.int16)
         self._pbuf = np.zeros((self.arch.pbuf_depth, LANES), np.int16)
+        self._vbuf = np.zeros((self.arch.vbuf_depth, LANES), np.int16)
         action = {isa.LOAD: self._load, isa.STORE: self._store,
                   isa.COMPUTE: lambda r: compute(self._abuf, self._wbuf, self._pbuf, r,
-                                                 self.arch.columns)}
+                                                 self.arch.columns),
+                  isa.VECTOR: lambda r: vector(self._abuf, self._vbuf, self._pbuf, r)}
         for go in self._gos:
             if go.engine == isa.CTRL:
                 if after_layer:
@@ -239,8 +241,9 @@ class Golden:
                     self._dram.load(start, r["RUN_LEN"], fmt)[:, 0])
             vectors = self._cache[key]
             i = np.arange(r["RUN_LEN"])
-            if r["DST_MEM"] == isa.MEM_PBUF:
-                self._pbuf[(dst + i) & len(self._pbuf) - 1] = vectors
+            if r["DST_MEM"] in (isa.MEM_PBUF, isa.MEM_VBUF):
+                memory = self._pbuf if r["DST_MEM"] == isa.MEM_PBUF else self._vbuf
+                memory[(dst + i) & len(memory) - 1] = vectors
             else:
                 word, slot = divmod(i, r["LANE_BLOCKS"])
                 view = self._wbuf.reshape(len(self._wbuf), -1, LANES)

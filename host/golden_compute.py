@@ -1,4 +1,4 @@
-"""COMPUTE of spec/isa.py on arrays: the golden model's arithmetic.
+"""COMPUTE and VECTOR of spec/isa.py on arrays: the golden model's arithmetic.
 
 ABUF is held as int16 (depth, batch * 4): one row a vector address, a vector of every image of the
 batch side by side, so that a gather over addresses is already the (reduction, pixels) matrix that
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..spec import isa
 from ..spec.formats import LANES
-from .golden_kernels import ADDRESS_MASK, depthwise, requantize
+from .golden_kernels import ADDRESS_MASK, depthwise, requantize, vector_pool, vector_window
 
 
 def _gather(abuf, address):
@@ -147,9 +147,38 @@ def compute(abuf, wbuf, pbuf, r, columns):
     kind = _pool if r["FLAGS"] & isa.FLAG_POOL else \
         _depthwise if r["FLAGS"] & isa.FLAG_DEPTHWISE else _dense
     acc = kind(abuf, wbuf, r, columns)
+    _write(abuf, pbuf, r, acc)
+
+
+def _write(abuf, pbuf, r, acc):
+    """Requantize acc (COUT, rows, vectors, ...) into ``abuf``."""
     channels = np.arange(r["COUT"])
     params = unpack_params(pbuf[(r["P_BASE"] + channels) & len(pbuf) - 1])
     wrong = requantize(acc.reshape(*acc.shape[:3], -1), params, r["CLAMP_LO"], r["CLAMP_HI"], abuf,
                        r["OUT_BASE"], r["OUT_CH"], r["OUT_ROW"], r["OUT_W"])
     if wrong:
         raise OverflowError(f"accumulator leaves {isa.ACC_BITS} bits: {wrong}")
+
+
+def vector(abuf, vbuf, pbuf, r):
+    """Execute one VECTOR GO on ``abuf`` and ``pbuf`` as in compute and ``vbuf`` int16 (depth, 4);
+    writes ``abuf``. OverflowError as in compute."""
+    if not all(r[n] for n in ("COUT", "OUT_ROWS", "OUT_VECS")):
+        return
+    pool = bool(r["FLAGS"] & isa.FLAG_POOL)
+    ring = r["RING"] or ADDRESS_MASK + 1
+    channels = np.arange(r["COUT"])
+    taps = 1 if pool else r["KH"] * r["KW"]
+    words = r["W_BASE"] + channels[:, None] // LANES * r["W_TILE"] + np.arange(taps)
+    weights = vbuf[words & len(vbuf) - 1, channels[:, None] % LANES].astype(np.int64)
+    rows, vectors = (1, 1) if pool else (r["OUT_ROWS"], r["OUT_VECS"])
+    acc = np.zeros((r["COUT"], rows, vectors, abuf.shape[1]), np.int64)
+    if pool:
+        vector_pool(abuf, weights[:, 0], acc, *(r[name] for name in (
+            "IN_BASE", "IN_AT")), ring, *(r[name] for name in (
+                "KY_STEP", "IN_CH", "IN_ROWS", "IN_W", "KH", "ROW_OFF")))
+    else:
+        vector_window(abuf, weights.reshape(-1, r["KH"], r["KW"]), acc, *(r[name] for name in (
+            "IN_BASE", "IN_AT")), ring, *(r[name] for name in (
+                "Y_STEP", "KY_STEP", "IN_CH", "IN_ROWS", "IN_W", "STRIDE", "ROW_OFF", "PAD_X")))
+    _write(abuf, pbuf, r, acc)

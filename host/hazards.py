@@ -1,14 +1,13 @@
 """Static check of a finished program: every pair of overlapping accesses is ordered.
 
 It reads the words alone, as the accelerator does, and keeps for each engine what it knows to be
-complete: through WAITs, what the awaited engine knew in turn, its own order, and MARK. Two accesses
+complete: through WAITs, what the awaited engine knew in turn, and its own order. Two accesses
 of different engines to the same memory, one of them a write, are ordered when the later one's
 engine knew at its GO that the earlier was complete. Because WAITs name only earlier GOs, program
 order is then the one possible order: the golden model, which runs GO after GO, computes what the
 hardware does.
 """
 
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,14 +18,6 @@ from .program import ENGINES, MEM_DRAM, MEMORY_NAMES, REGISTER_NAMES, Go, access
 
 class HazardError(ValueError):
     """A program whose result would depend on timing, or that leaves its memories."""
-
-
-@dataclass
-class _Epoch:
-    """Accesses between two MARKs: rows (memory, start, stop, write, engine, index, position, and
-    what its engine knew of LOAD, COMPUTE, STORE)."""
-
-    rows: list
 
 
 def walk(words):
@@ -41,22 +32,23 @@ def walk(words):
         if engine == isa.CTRL:
             if reg == isa.END:
                 return gos
-            gos.append(Go(isa.CTRL, value, position))
+            gos.append(Go(isa.CTRL, value, position, waits=dict(waits[isa.COMPUTE])))
         elif reg == isa.GO:
             gos.append(Go(engine, count[engine], position, dict(registers[engine]),
                           waits[engine]))
             waits[engine] = {}
             count[engine] += 1
-        elif reg <= isa.WAIT_STORE:
+        elif engine in ENGINES and reg <= isa.WAIT_VECTOR:
             other = reg - isa.WAIT_LOAD
             if value > count[other]:
                 raise HazardError(f"word {position}: {isa.ENGINES[engine]} waits for GO {value} of "
                                   f"{isa.ENGINES[other]}, which comes later: it would never go on")
             waits[engine][other] = max(value, waits[engine].get(other, 0))
-        elif reg in REGISTER_NAMES[engine]:
+        elif reg in REGISTER_NAMES.get(engine, ()):
             registers[engine][REGISTER_NAMES[engine][reg]] = value
         else:
-            raise HazardError(f"word {position}: {isa.ENGINES[engine]} has no register {reg}")
+            name = isa.ENGINES.get(engine, f"engine {engine}")
+            raise HazardError(f"word {position}: {name} has no register {reg}")
     raise HazardError("the program has no END")
 
 
@@ -65,15 +57,12 @@ def check(words, arch, region_bytes, sections_bytes):
     COMPUTE writes where it reads, and LOAD and STORE stay inside the region (STORE above
     ``sections_bytes``). Returns the list of Go."""
     gos = walk(words)
-    known = {e: [0, 0, 0] for e in ENGINES}
+    known = {e: [0] * len(ENGINES) for e in ENGINES}
     clocks = {e: [] for e in ENGINES}
-    epoch = _Epoch([])
+    # (memory, start, stop, write, engine, index, position, *what its engine knew of ENGINES)
+    rows = []
     for go in gos:
         if go.engine == isa.CTRL:
-            _check_epoch(epoch)
-            epoch = _Epoch([])
-            for knows in known.values():
-                knows[:] = [len(clocks[e]) for e in ENGINES]
             continue
         knows = known[go.engine]
         for other, n in go.waits.items():
@@ -82,11 +71,10 @@ def check(words, arch, region_bytes, sections_bytes):
         touched = accesses(go.engine, go.registers, arch)
         _check_go(go, touched, region_bytes, sections_bytes)
         for memory, start, stop, write in touched:
-            epoch.rows.append((memory, start, stop, write, go.engine, go.index, go.position,
-                               *knows))
+            rows.append((memory, start, stop, write, go.engine, go.index, go.position, *knows))
         knows[go.engine] = go.index + 1
         clocks[go.engine].append(list(knows))
-    _check_epoch(epoch)
+    _check_rows(rows)
     return gos
 
 
@@ -101,7 +89,7 @@ def _check_go(go, touched, region_bytes, sections_bytes):
         if write and start * WORD_BYTES < sections_bytes:
             raise HazardError(f"{where}: writes DRAM byte {start * WORD_BYTES}: the sections end "
                               f"at {sections_bytes}")
-    if go.engine == isa.COMPUTE:
+    if go.engine in (isa.COMPUTE, isa.VECTOR):
         inside = [t for t in touched if t[0] == isa.MEM_ABUF]
         for _, a, b, write in inside:
             for _, start, stop, wrote in inside:
@@ -110,11 +98,11 @@ def _check_go(go, touched, region_bytes, sections_bytes):
                                       f"{stop}")
 
 
-def _check_epoch(epoch):
-    """All pairs of accesses of two engines between two MARKs."""
-    if not epoch.rows:
+def _check_rows(rows):
+    """All pairs of accesses of two engines."""
+    if not rows:
         return
-    table = np.array(epoch.rows, np.int64)
+    table = np.array(rows, np.int64)
     for memory in np.unique(table[:, 0]):
         rows = table[table[:, 0] == memory]
         for first in ENGINES:
@@ -128,12 +116,17 @@ def _check_pairs(early, late, memory):
     know that the others are complete."""
     if not len(early) or not len(late) or not (early[:, 3].any() or late[:, 3].any()):
         return
+    # In program order, an engine's indices rise too: those not known to be complete are a range.
     column = 7 + int(early[0, 4])
-    for row in late:
-        bad = ((early[:, 6] < row[6]) & (early[:, 1] < row[2]) & (row[1] < early[:, 2])
-               & ((early[:, 3] | row[3]) != 0) & (early[:, 5] >= row[column]))
+    first = np.searchsorted(early[:, 5], late[:, column])
+    last = np.searchsorted(early[:, 6], late[:, 6])
+    for row, low, high in zip(late, first, last, strict=True):
+        if low >= high:
+            continue
+        near = early[low:high]
+        bad = ((near[:, 1] < row[2]) & (row[1] < near[:, 2]) & ((near[:, 3] | row[3]) != 0))
         if bad.any():
-            other = early[np.argmax(bad)]
+            other = near[np.argmax(bad)]
             verb = ["reads", "writes"]
             raise HazardError(
                 f"word {row[6]} ({isa.ENGINES[int(row[4])]}) {verb[row[3]]} "

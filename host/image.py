@@ -6,8 +6,8 @@ section META) holds everything needed to run and to report:
 ``name``, ``input``, ``output`` (tensor names), ``arch``, ``labels``, ``preprocessing``,
 ``tensors``: name -> {shape [C, H, W], format, scale, offset, row_bytes, bytes}, ``layers``: a list
 of {name, op, source, inputs, output, input_shapes, output_shape, macs, weights (count), raw_bytes
-(4 a weight), stored_bytes, param_bytes, weight_format, input_formats, output_format, slot, tiling,
-predicted}.
+(4 a weight), stored_bytes, param_bytes, weight_format, input_formats, output_format, slot},
+``groups``: a list over slots, of layers that run together, of {tiling, predicted}.
 """
 
 import hashlib
@@ -123,7 +123,7 @@ class Image:
         header |= {"magic": layout.MAGIC, "version": layout.VERSION, "region_bytes": region_bytes,
                    **arch.as_dict(), "program_words": program_words, "program_offset":
                    next(dram for kind, dram, _ in loaded if kind == layout.PROGRAM),
-                   "layer_count": len(meta["layers"])}
+                   "layer_count": len(meta["groups"])}
         for what in ("input", "output"):
             place = meta["tensors"][meta[what]]
             header |= {f"{what}_offset": place["offset"], f"{what}_bytes": place["bytes"]}
@@ -196,7 +196,7 @@ class Image:
             image = cls(dict(header), sections, meta)
             for tensor in (meta["input"], meta["output"]):
                 image.tensor(tensor)
-            list(meta["layers"])
+            list(meta["layers"]), list(meta["groups"])
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise ImageError(f"{name}: section meta: {type(error).__name__}: {error}: expected "
                              "the JSON that the packer writes") from None

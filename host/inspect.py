@@ -40,14 +40,19 @@ def section_table(image):
 
 
 def layer_table(image):
-    """Operation, shapes, MACs, formats, weight bytes, bits a weight, predicted clocks, tiling."""
+    """Operation, shapes, MACs, formats, weight bytes, bits a weight; and of layers that run
+    together, in the last one's row: predicted clocks, tiling."""
     table = _table("layers", ">slot", "layer", "operation", "input", "output", ">MACs", "weights",
                    "activations", ">raw bytes", ">stored bytes", ">bits/weight",
                    ">predicted cycles", "tiling")
-    total = dict.fromkeys(("macs", "raw_bytes", "stored_bytes", "weights", "cycles"), 0)
+    total = dict.fromkeys(("macs", "raw_bytes", "stored_bytes", "weights"), 0)
+    groups = image.meta["groups"]
+    last = {layer["slot"]: layer for layer in image.meta["layers"]}
     for layer in image.meta["layers"]:
         for key in total:
-            total[key] += layer["predicted"][key] if key == "cycles" else layer[key]
+            total[key] += layer[key]
+        group = groups[layer["slot"]]
+        ends = layer is last[layer["slot"]]
         table.add_row(
             str(layer["slot"]), layer["name"], layer["op"],
             " + ".join("x".join(map(str, shape)) for shape in layer["input_shapes"]),
@@ -55,10 +60,11 @@ def layer_table(image):
             layer["weight_format"],
             f"{', '.join(dict.fromkeys(layer['input_formats']))} -> {layer['output_format']}",
             f"{layer['raw_bytes']:,}", f"{layer['stored_bytes']:,}", bits_per_weight(layer),
-            f"{layer['predicted']['cycles']:,}", layer["tiling"])
+            f"{group['predicted']['cycles']:,}" if ends else "", group["tiling"] if ends else "")
+    cycles = sum(group["predicted"]["cycles"] for group in groups)
     table.add_section()
     table.add_row("", "total", "", "", "", f"{total['macs']:,}", "", "", f"{total['raw_bytes']:,}",
-                  f"{total['stored_bytes']:,}", bits_per_weight(total), f"{total['cycles']:,}", "")
+                  f"{total['stored_bytes']:,}", bits_per_weight(total), f"{cycles:,}", "")
     return table
 
 

@@ -12,24 +12,28 @@ from .hazards import check
 from .image import Image, row_bytes
 from .plan import PlanError, plan
 
+ON_CHIP = "int16, on chip"    # Format of tensors inside a chain, in an image's meta.
+
 
 class PackError(ValueError):
     """A network that cannot be packed: one line naming layer, channel, value and limit."""
 
 
-def pack(network, arch, keep=False, region_bytes=32 << 20):
+def pack(network, arch, keep=False, region_bytes=32 << 20, fuse=True):
     """graph.Network, Arch -> Image.
 
-    keep: a DRAM place of its own for every tensor. region_bytes: what the device has. ValueError
-    (PackError, PlanError, HazardError): one line that says what does not fit.
+    keep: a DRAM place of its own for every tensor, so that none stays on chip alone. fuse: layers
+    may pass their rows on in ABUF, without encoding them (host/chain.py). region_bytes: what the
+    device has. ValueError (PackError, PlanError, HazardError): one line that says what does not
+    fit.
     """
     for layer in network.layers:
         _check_numbers(network, layer)
-    made = plan(network, arch, keep, region_bytes)
+    made = plan(network, arch, keep, region_bytes, fuse=fuse)
     weights, params = bytearray(), bytearray()
     for p in made.layers:
         stored = stored_weights(p.layer)
-        _prove(network, p.layer, stored)
+        _prove(network, p.layer, stored, made.places)
         assert made.weights_at + len(weights) == p.weights_at
         weights += encode_weights(p)
         params += encode_params(p.layer.requant)
@@ -122,21 +126,23 @@ def _check_numbers(network, layer):
         raise PackError(f"layer {layer.name}: clamp {r.lo} to {r.hi}: allowed are -32768 to 32767")
 
 
-def _input_range(network, name):
-    """(lowest, highest) that a LOAD of this tensor can give: what its format can hold, and for
-    lossless formats what its layer's clamp lets through."""
+def _input_range(network, name, stored):
+    """(lowest, highest) of a tensor as it is read: what its layer's clamp lets through where it
+    stays on chip; where it is ``stored`` what a LOAD can give, which is both if lossless."""
     fmt = network.tensors[name].fmt
     low, high = fmt.range
     producer = next((layer for layer in network.layers if layer.output == name), None)
+    if not stored:
+        return producer.requant.lo, producer.requant.hi
     if producer is not None and fmt.lossless:
         return (min(max(producer.requant.lo, low), high), max(min(producer.requant.hi, high), low))
     return low, high
 
 
-def _prove(network, layer, stored):
+def _prove(network, layer, stored, places):
     """No accumulator leaves ACC_BITS, on the way or in the end: from the stored weights and what
-    the inputs' formats can hold. stored: int16 (taps, channels)."""
-    ranges = np.array([_input_range(network, n) for n in layer.inputs], np.float64)
+    the inputs' formats can hold. stored: int16 (taps, channels); places: tensors in DRAM."""
+    ranges = np.array([_input_range(network, n, n in places) for n in layer.inputs], np.float64)
     low, high = (ranges[:, [i]] for i in range(2))     # (inputs, 1): of each tap, or of all.
     w = stored.astype(np.float64)                      # Sums stay below 2^53: exact.
     products = np.stack([w * low, w * high, np.zeros_like(w)])    # Padding is zero.
@@ -161,24 +167,29 @@ def _meta(network, arch, made):
         tensors[name] = {"shape": list(map(int, t.shape)), "format": str(t.fmt),
                          "scale": float(t.scale), "offset": offset, "row_bytes": row,
                          "bytes": row * int(t.shape[1])}
+    slots = [slot for slot, g in enumerate(made.groups) for _ in range(g.first, g.last)]
     layers = []
-    for slot, (p, predicted) in enumerate(zip(made.layers, made.predicted, strict=True)):
+    for slot, p in zip(slots, made.layers, strict=True):
         layer = p.layer
         layers.append({
             "name": layer.name, "op": layer.op, "source": layer.source,
             "inputs": list(layer.inputs), "output": layer.output,
-            "input_shapes": [tensors[n]["shape"] for n in layer.inputs],
-            "output_shape": tensors[layer.output]["shape"], "macs": int(layer.macs),
+            "input_shapes": [list(map(int, network.tensors[n].shape)) for n in layer.inputs],
+            "output_shape": list(map(int, network.tensors[layer.output].shape)),
+            "macs": int(layer.macs),
             "weights": int(layer.weights.size), "raw_bytes": 4 * int(layer.weights.size),
             "stored_bytes": p.weight_bytes, "param_bytes": p.param_bytes,
             "weight_format": str(weight_format(p.geo, layer)),
-            "input_formats": [tensors[n]["format"] for n in layer.inputs],
-            "output_format": tensors[layer.output]["format"], "slot": slot,
-            "tiling": p.tiling.text(), "predicted": predicted,
+            "input_formats": [tensors[n]["format"] if n in tensors else ON_CHIP
+                              for n in layer.inputs],
+            "output_format": tensors[layer.output]["format"] if layer.output in tensors
+            else ON_CHIP, "slot": slot,
         })
+    groups = [{"tiling": g.tiling.text(), "predicted": predicted}
+              for g, predicted in zip(made.groups, made.predicted, strict=True)]
     return {"name": network.name, "labels": None, "preprocessing": None, **network.meta,
             "input": network.input, "output": network.output, "arch": arch.as_dict(),
-            "tensors": tensors, "layers": layers}
+            "tensors": tensors, "layers": layers, "groups": groups}
 
 
 __all__ = ["PackError", "PlanError", "encode_params", "encode_weights", "pack", "stored_weights"]

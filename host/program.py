@@ -16,11 +16,11 @@ from functools import lru_cache
 from ..spec import isa
 from ..spec.formats import LANES, Format
 
-MEM_DRAM = 3
+MEM_DRAM = 4
 MEMORY_NAMES = {isa.MEM_ABUF: "ABUF", isa.MEM_WBUF: "WBUF", isa.MEM_PBUF: "PBUF",
-                MEM_DRAM: "DRAM"}
-ENGINES = (isa.LOAD, isa.COMPUTE, isa.STORE)
-WAITS = {isa.LOAD: isa.WAIT_LOAD, isa.COMPUTE: isa.WAIT_COMPUTE, isa.STORE: isa.WAIT_STORE}
+                isa.MEM_VBUF: "VBUF", MEM_DRAM: "DRAM"}
+ENGINES = (isa.LOAD, isa.COMPUTE, isa.STORE, isa.VECTOR)
+WAITS = {e: isa.WAIT_LOAD + e for e in ENGINES}
 FORMATS = lru_cache(Format.from_code)
 REGISTER_NAMES = {e: {number: name for name, (number, _, _) in isa.REGS[e].items()}
                   for e in ENGINES}
@@ -30,7 +30,7 @@ REGISTER_NAMES = {e: {number: name for name, (number, _, _) in isa.REGS[e].items
 class Go:
     """One GO: ``registers`` name -> int as the engine has them, ``waits`` engine -> completed GOs,
     ``index`` among its engine's GOs, ``position`` of its word. A MARK is a Go of engine CTRL whose
-    index is the slot."""
+    index is the slot; its waits are COMPUTE's."""
 
     engine: int
     index: int
@@ -70,7 +70,7 @@ def _load_store(engine, r, arch):
     if memory == isa.MEM_WBUF:
         length = -(-length // r["LANE_BLOCKS"])
     depth = {isa.MEM_ABUF: arch.abuf_depth, isa.MEM_WBUF: arch.wbuf_depth,
-             isa.MEM_PBUF: arch.pbuf_depth}[memory]
+             isa.MEM_PBUF: arch.pbuf_depth, isa.MEM_VBUF: arch.vbuf_depth}[memory]
     for start, stop in _runs(first, r["RUNS"], stride, length):
         out += _wrapped(memory, start, stop, depth, load)
     return out
@@ -96,9 +96,13 @@ def _inputs(r):
         base = r["IN_BASE"] + r["ROW_OFF"] * r["IN_ROW"] + ky * step
         row = r["STRIDE"] * r["IN_ROW"]
         spans.append((base + low * row, base + high * row + reach))
-    spans.sort()
+    return _merged(spans)
+
+
+def _merged(spans):
+    """Sorted intervals, those that touch made one."""
     merged = []
-    for start, stop in spans:
+    for start, stop in sorted(spans):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         else:
@@ -121,11 +125,36 @@ def _compute(r, arch):
                           True)
 
 
+def _vector(r, arch):
+    pool = r["FLAGS"] & isa.FLAG_POOL
+    rows, vectors = (1, 1) if pool else (r["OUT_ROWS"], r["OUT_VECS"])
+    if not (r["COUT"] and r["OUT_ROWS"] and r["OUT_VECS"]):
+        return []
+    ring = r["RING"] or 1 << 16
+    reach = (r["COUT"] - 1) * r["IN_CH"] + -(-r["IN_W"] // LANES)
+    stride = 1 if pool else r["STRIDE"]
+    firsts = {(r["IN_AT"] + y * r["Y_STEP"] + ky * r["KY_STEP"]) % ring
+              for y in range(rows) for ky in range(r["KH"])
+              if 0 <= y * stride + ky + r["ROW_OFF"] < r["IN_ROWS"]}
+    out = []
+    for start, stop in _merged((r["IN_BASE"] + f, r["IN_BASE"] + f + reach) for f in firsts):
+        out += _wrapped(isa.MEM_ABUF, start, stop, arch.abuf_depth, False)
+    words = (-(-r["COUT"] // LANES) - 1) * r["W_TILE"] + (1 if pool else r["KH"] * r["KW"])
+    out += _wrapped(isa.MEM_VBUF, r["W_BASE"], r["W_BASE"] + words, arch.vbuf_depth, False)
+    out += _wrapped(isa.MEM_PBUF, r["P_BASE"], r["P_BASE"] + r["COUT"], arch.pbuf_depth, False)
+    reach = (r["COUT"] - 1) * r["OUT_CH"] + (rows - 1) * r["OUT_ROW"] + vectors
+    return out + _wrapped(isa.MEM_ABUF, r["OUT_BASE"], r["OUT_BASE"] + reach, arch.abuf_depth,
+                          True)
+
+
 def accesses(engine, registers, arch):
     """What a GO touches: list of (memory, start, stop, write). Units: DRAM 32-bit words of the
-    region, ABUF vectors, WBUF words, PBUF records; strided accesses as the interval around them."""
+    region, ABUF vectors, WBUF and VBUF words, PBUF records; strided accesses as the interval around
+    them."""
     if engine == isa.COMPUTE:
         return _compute(registers, arch)
+    if engine == isa.VECTOR:
+        return _vector(registers, arch)
     return _load_store(engine, registers, arch)
 
 
@@ -155,9 +184,9 @@ class Program:
         self._clocks = {e: [] for e in ENGINES}       # Per GO: what is complete once it is.
         self._recent = {}       # (memory, engine, write) -> [(GOs, start, stop)], oldest first.
 
-    def go(self, engine, **registers):
-        """Append a GO with these registers set (the others keep their values). ValueError: a value
-        does not fit its register."""
+    def go(self, engine, constant=False, **registers):
+        """Append a GO with these registers set (the others keep their values). constant: a LOAD of
+        what no STORE writes. ValueError: a value does not fit its register."""
         held = self._registers[engine]
         for name, value in registers.items():
             if held[name] != value:
@@ -167,8 +196,9 @@ class Program:
                                      f"to {high}")
                 self.words.append(first | value & mask)
                 held[name] = value
-        # DRAM needs no WAITs: a layer reads and writes different tensors, a MARK ends it.
-        touched = [a for a in accesses(engine, held, self.arch) if a[0] != MEM_DRAM]
+        touched = accesses(engine, held, self.arch)
+        if constant:
+            touched = [a for a in touched if a[0] != MEM_DRAM]
         waits = self._waits(engine, touched)
         for other, count in waits.items():
             self.words.append(engine << isa.ENGINE_SHIFT | WAITS[other] << isa.REG_SHIFT | count)
@@ -180,13 +210,20 @@ class Program:
         for memory, start, stop, write in touched:
             self._recent.setdefault((memory, engine, write), []).append((index + 1, start, stop))
 
-    def mark(self, slot):
-        """End of a layer: all engines idle, counters into profile slot ``slot``."""
-        self.gos.append(Go(isa.CTRL, slot, len(self.words)))
+    def mark(self, slot, everything=False):
+        """End of a layer: counters into profile slot ``slot`` when COMPUTE comes here, and VECTOR
+        has done the layer if COMPUTE had no part in it. everything: when all GOs are complete."""
+        e = isa.COMPUTE
+        last = next((go.engine for go in reversed(self.gos)
+                     if go.engine in (isa.COMPUTE, isa.VECTOR)), e)
+        need = ENGINES if everything else (last,)
+        waits = {other: self._count[other] for other in need
+                 if other != e and self._known[e][other] < self._count[other]}
+        for other, count in waits.items():
+            self.words.append(e << isa.ENGINE_SHIFT | WAITS[other] << isa.REG_SHIFT | count)
+            self._know(e, {other: count})
+        self.gos.append(Go(isa.CTRL, slot, len(self.words), waits=waits))
         self.words.append(isa.word(isa.CTRL, isa.MARK, slot))
-        self._recent.clear()
-        for known in self._known.values():
-            known.update(self._count)
 
     def end(self):
         self.words.append(isa.word(isa.CTRL, isa.END, 0))
@@ -208,7 +245,12 @@ class Program:
         waits = {other: n for other, n in need.items()
                  if not any(self._clocks[third][m - 1][other] >= n
                             for third, m in need.items() if third != other)}
+        self._know(engine, waits)
+        return waits
+
+    def _know(self, engine, waits):
+        """``engine`` has waited: it knows what those it waited for knew."""
+        known = self._known[engine]
         for other, n in waits.items():
             for third, count in self._clocks[other][n - 1].items():
                 known[third] = max(known[third], count)
-        return waits

@@ -4,8 +4,8 @@ import numpy as np
 from rich.table import Table
 
 # Counters that explain where the array's idle clocks went: (counter, word in the table).
-STALLS = (("stall_load", "load"), ("stall_store", "store"), ("stall_abuf", "abuf"),
-          ("stall_requant", "requant"))
+STALLS = (("stall_load", "load"), ("stall_store", "store"), ("stall_vector", "vector"),
+          ("stall_abuf", "abuf"), ("stall_requant", "requant"))
 
 
 def stall_text(counters):
@@ -15,13 +15,31 @@ def stall_text(counters):
     return ", ".join(f"{word} {share:.0%}" for share, word in parts if share >= 0.01) or "-"
 
 
-def layer_rows(image, counters):
-    """One dict a layer: its entry of image.meta["layers"] with the counters of its profile slot."""
-    return [{**layer, **counters[layer["slot"]]} for layer in image.meta["layers"]]
+def slots(image):
+    """One dict a profile slot, that is, for the layers that run together: ``layers`` (their entries
+    of image.meta["layers"]), ``name``, ``op``, ``output_shape``, sums (``macs``, ``weights``,
+    ``raw_bytes``, ``stored_bytes``), ``tiling`` and ``predicted``."""
+    rows = []
+    for slot, group in enumerate(image.meta["groups"]):
+        layers = [layer for layer in image.meta["layers"] if layer["slot"] == slot]
+        names = [layer["name"] for layer in layers]
+        rows.append({
+            "slot": slot, "name": names[0] if len(names) == 1 else f"{names[0]} .. {names[-1]}",
+            "op": " + ".join(layer["op"] for layer in layers),
+            "output_shape": layers[-1]["output_shape"], "layers": layers, **group,
+            **{key: sum(layer[key] for layer in layers)
+               for key in ("macs", "weights", "raw_bytes", "stored_bytes")}})
+    return rows
+
+
+def slot_rows(image, counters):
+    """``slots`` with the counters of each."""
+    return [{**row, **counters[row["slot"]]} for row in slots(image)]
 
 
 def layer_table(image, counters):
-    """A rich Table: operation, shape, MACs, cycles, MAC/cycle, bytes raw and stored, stalls.
+    """A rich Table, a row for the layers that run together: operations, shape, MACs, cycles,
+    MAC/cycle, bytes raw and stored, stalls.
 
     ``counters``: list over profile slots of dict counter -> int (spec.isa.COUNTERS).
     """
@@ -32,7 +50,7 @@ def layer_table(image, counters):
                           ("DRAM bytes moved", "right"), ("stalls", "left")):
         table.add_column(name, justify=justify)
     total = dict.fromkeys(("macs", "cycles", "raw_bytes", "stored_bytes", "moved"), 0)
-    for row in layer_rows(image, counters):
+    for row in slot_rows(image, counters):
         row["moved"] = 4 * (row["read_words"] + row["write_words"])
         for key in total:
             total[key] += row[key]

@@ -46,6 +46,7 @@ class Geometry:
     out_words: int        # of one row of the output,
     weight_bits: int      # bits of one stored weight.
     channel_step: int     # Channels of a tile: a multiple of this, or all.
+    vector: bool          # Done by VECTOR, else by COMPUTE.
 
     @property
     def dense(self):
@@ -82,6 +83,10 @@ class Geometry:
     def in_row_size(self, channels):
         """ABUF vectors of one input row, for a tile of ``channels`` output channels."""
         return self.sources * self.in_vecs * (self.cin if self.dense else channels)
+
+    def weight_depth(self, arch):
+        """Words of the memory its weights are loaded into."""
+        return arch.vbuf_depth if self.vector else arch.wbuf_depth
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,10 @@ def geometry(layer, tensors, arch):
             if not max(least, 1) <= outs <= max(most, 1):
                 raise PlanError(f"{title}: output {what} = {outs}: allowed are {max(least, 1)} to "
                                 f"{max(most, 1)} for an input of {size}")
-    if taps > arch.wbuf_depth:
+    vector = layer.op in (ADD, POOL) or (
+        layer.op == DEPTHWISE and kw <= isa.VECTOR_KW and kh <= isa.VECTOR_KH
+        and layer.padding <= isa.VECTOR_PAD)
+    if taps > arch.wbuf_depth and not vector:
         raise PlanError(f"{title}: a reduction of {taps} taps does not fit WBUF: wbuf_depth is "
                         f"{arch.wbuf_depth}")
     words = {name: t.fmt.run_words(t.shape[0] * -(-t.shape[2] // LANES))
@@ -158,7 +166,7 @@ def geometry(layer, tensors, arch):
                     1 if layer.op in (ADD, POOL) else layer.stride,
                     0 if layer.op in (ADD, POOL) else layer.padding, taps,
                     len(set(layer.inputs)), words[layer.inputs[0]], words[layer.output],
-                    layer.weight_format.bits, _channel_step(layer, tensors))
+                    layer.weight_format.bits, _channel_step(layer, tensors), vector)
 
 
 def _channel_step(layer, tensors):
@@ -176,7 +184,9 @@ def split(total, size):
 
 
 def group_size(geo, tiling, arch):
-    """Output channels that share a WBUF word."""
+    """Output channels that share a word of weights."""
+    if geo.vector:
+        return LANES
     return arch.columns if geo.dense else min(arch.columns, tiling.channels)
 
 
@@ -187,18 +197,19 @@ def _channel_sizes(geo, arch):
     for count in CHUNK_COUNTS:
         sizes.add(unit * ceil(ceil(geo.cout / unit) / count))
     if not geo.dense:
-        sizes |= set(range(geo.channel_step, arch.columns, geo.channel_step))
+        sizes |= {n for n in range(geo.channel_step, arch.columns, geo.channel_step)
+                  if n & n - 1 == 0}
     return sorted(size for size in sizes if size <= geo.cout)
 
 
 def _sub_sizes(geo, channels, arch):
     """Channels of one COMPUTE that are worth trying: as many as WBUF and PBUF take. Where a memory
     must be refilled, half of it, so that loading overlaps computing, and less, to begin sooner."""
-    group = arch.columns if geo.dense else min(arch.columns, channels)
+    group = LANES if geo.vector else arch.columns if geo.dense else min(arch.columns, channels)
     groups, words = ceil(geo.cout / group), 0 if geo.shared_weights else geo.taps
-    fits, sizes = ceil(channels / group), set()
-    if groups * words > arch.wbuf_depth:
-        fits = min(fits, max(1, arch.wbuf_depth // 2 // words))
+    fits, sizes, depth = ceil(channels / group), set(), geo.weight_depth(arch)
+    if groups * words > depth:
+        fits = min(fits, max(1, depth // 2 // words))
         sizes.add(ceil(fits / 3))
     if geo.cout > arch.pbuf_depth:
         fits = min(fits, max(1, arch.pbuf_depth // 2 // group))
@@ -245,15 +256,19 @@ def _estimate(geo, tiling, arch):
     weights = groups * geo.taps * group * geo.weight_bits / 32
     if geo.shared_weights:
         weights = 0
-    elif not tiling.weights_outer and groups * geo.taps > arch.wbuf_depth:
+    elif not tiling.weights_outer and groups * geo.taps > geo.weight_depth(arch):
         weights *= tiles
     outputs = geo.out_rows * out_row * chunks
-    reduction = geo.taps * (geo.in_vecs if geo.op == POOL else 1)
+    reduction = geo.taps
     positions = geo.out_rows * geo.out_vecs
     if geo.dense:
         compute = groups * max(reduction, arch.columns + 1) * positions
+    elif geo.op == POOL:
+        compute = geo.cout * geo.in_rows * geo.in_vecs
+    elif geo.vector:
+        compute = geo.cout * positions * (2 if geo.op == ADD else geo.kh * geo.stride)
     else:
-        compute = geo.cout * reduction * positions * (geo.in_rows if geo.op == POOL else 1)
+        compute = geo.cout * reduction * positions
     loads = inputs + weights + 2 * geo.cout
     clocks = max(loads, compute, outputs, loads + outputs)
     if tiling.in_slots == 1 and not tiling.whole:

@@ -14,12 +14,13 @@ class Arch:
     abuf_depth: int = 16384
     wbuf_depth: int = 2048
     pbuf_depth: int = 2048
+    vbuf_depth: int = 2048
 
     def __post_init__(self):
         if self.columns % LANES or not 4 <= self.columns <= 64:
             raise ValueError(f"arch: columns = {self.columns}: allowed are multiples of 4, 4 to 64")
         for name, low, high in (("abuf_depth", 256, 65536), ("wbuf_depth", 64, 65536),
-                                ("pbuf_depth", 64, 8192)):
+                                ("pbuf_depth", 64, 8192), ("vbuf_depth", 64, 65536)):
             depth = getattr(self, name)
             if depth & (depth - 1) or not low <= depth <= high:
                 raise ValueError(f"arch: {name} = {depth}: allowed are powers of two, "
@@ -40,9 +41,9 @@ class Arch:
 
 # The sizes each device class carries; boards name one of these.
 ARCHS = {
-    "tiny": Arch(columns=4, abuf_depth=2048, wbuf_depth=512, pbuf_depth=256),
-    "25f":  Arch(columns=4, abuf_depth=4096, wbuf_depth=2048, pbuf_depth=1024),
-    "45f":  Arch(columns=16, abuf_depth=8192, wbuf_depth=1024, pbuf_depth=1024),
-    "85f":  Arch(columns=32, abuf_depth=16384, wbuf_depth=2048, pbuf_depth=2048),
-    "sim":  Arch(columns=16, abuf_depth=16384, wbuf_depth=2048, pbuf_depth=2048),
+    "tiny": Arch(columns=4, abuf_depth=2048, wbuf_depth=512, pbuf_depth=256, vbuf_depth=256),
+    "25f":  Arch(columns=4, abuf_depth=4096, wbuf_depth=2048, pbuf_depth=1024, vbuf_depth=512),
+    "45f":  Arch(columns=16, abuf_depth=8192, wbuf_depth=1024, pbuf_depth=1024, vbuf_depth=1024),
+    "85f":  Arch(columns=32),
+    "sim":  Arch(columns=16),
 }

@@ -2,22 +2,23 @@
 
 A program is a sequence of 32-bit words in DRAM, read once from first to last::
 
-    31    30 29        24 23                              0
-    +-------+------------+--------------------------------+
-    | engine|  register  |  value                         |
-    +-------+------------+--------------------------------+
+    31     29 28       24 23                              0
+    +--------+-----------+--------------------------------+
+    | engine |  register |  value                         |
+    +--------+-----------+--------------------------------+
 
 The dispatcher moves each word into the queue of its engine. An engine takes its words in order:
 a word *sets a register* (registers keep their value until set again; all are 0 at program start),
 a ``WAIT_*`` word holds the engine until the named engine has *completed* at least ``value`` GOs
-since program start, and ``GO`` executes with the registers as they are. The three engines run side
+since program start, and ``GO`` executes with the registers as they are. The four engines run side
 by side; the WAIT words alone order them. Executing a program's words one after another in program
 order (as the golden model does) must give the same result: the packer checks that every pair of
 overlapping accesses is ordered by WAITs.
 
 On-chip memories
     ABUF  activation vectors: 4 lanes x int16, ``abuf_depth`` vectors.
-    WBUF  weight words: ``columns`` x int16, ``wbuf_depth`` words.
+    WBUF  weight words of COMPUTE: ``columns`` x int16, ``wbuf_depth`` words.
+    VBUF  weight words of VECTOR: 4 channels x int16, ``vbuf_depth`` words.
     PBUF  requantization records, 64 bits, ``pbuf_depth`` records (see PARAM_*).
     Addresses wrap: each counts modulo the depth of its memory.
 
@@ -26,7 +27,8 @@ region's end stops the program with an error.
 
 LOAD: for run r < RUNS: decode RUN_LEN blocks of FORMAT from word ADDR + r*RUN_STRIDE; block i goes
     to DST_MEM: ABUF and PBUF: address DST + r*DST_STRIDE + i (a PBUF record is a raw16 block);
-    WBUF: word DST + r*DST_STRIDE + i // LANE_BLOCKS, columns 4*(i % LANE_BLOCKS) .. +3.
+    WBUF: word DST + r*DST_STRIDE + i // LANE_BLOCKS, columns 4*(i % LANE_BLOCKS) .. +3;
+    VBUF: word DST + r*DST_STRIDE + i.
 
 STORE: for run r < RUNS: encode RUN_LEN vectors from ABUF SRC + r*SRC_STRIDE in FORMAT to words
     ADDR + r*RUN_STRIDE on.
@@ -65,88 +67,144 @@ COMPUTE: one loop nest serves every operation (C = columns of the array)::
 (For POOL, px//4 is not added to the row address: IN_CH = 1 walks the vectors of a row.)
 Shifts are arithmetic; the packer proves from the weights that acc never leaves ACC_BITS.
 A dense convolution has IN_CH = vectors a row; a depthwise one CIN = 1 and IN_GROUP = vectors a
-row; a residual add is depthwise with KH = 2, KY_STEP = distance of its operands and IN_ROWS as
-large as can be (ROWS_ANY); a global average pool is depthwise + POOL with KH = H, CIN = vectors a
-row, W_STEP = 0.
+row; an add is depthwise with KH = 2, KY_STEP = distance of its operands and IN_ROWS as large as can
+be (ROWS_ANY); a global average pool is depthwise + POOL with KH = H, CIN = vectors a row, W_STEP =
+0. All but the dense ones are done faster, and beside COMPUTE, by VECTOR where its limits allow.
+
+VECTOR: depthwise convolutions, adds and pools; a row of KW taps at once, 4 pixels of it::
+
+    for c in range(COUT):
+      for y in range(1 if POOL else OUT_ROWS):
+        for x in range(1 if POOL else OUT_VECS):
+          acc[0..3] = 0
+          k = W_BASE + c//4*W_TILE
+          for ky in range(KH):
+            r = y*STRIDE + ky + ROW_OFF
+            row = IN_BASE + (IN_AT + y*Y_STEP + ky*KY_STEP) % RING + c*IN_CH
+            for kx in range(KW):                                  # POOL: vectors of the row
+              for i in range(4):
+                px = (4*x + i)*STRIDE + kx - PAD_X                # POOL: px = 4*kx + i
+                v = ABUF[row + px//4][px%4]
+                if not (0 <= r < IN_ROWS and 0 <= px < IN_W): v = 0
+                acc[i] += v * VBUF[k][c%4]
+              k += 1                                              # POOL: k stays
+          if POOL: acc[0] = acc[0]+acc[1]+acc[2]+acc[3]
+          out[i], lanes beyond OUT_W, PBUF[P_BASE + c]: as in COMPUTE
+          ABUF[OUT_BASE + y*OUT_ROW + x + c*OUT_CH] = out
+
+RING = 0 stands for 2^16. IN_AT, Y_STEP and KY_STEP are below RING: the rows of the input lie in a
+ring of RING vectors, each row with all its channels in one piece. KW is 1 to 3, KH at most 16 and
+PAD_X at most 2 (no limits for POOL, which takes no notice of KW, STRIDE and PAD_X); a GO must not
+write what it reads. An add has KH = 2, KY_STEP = distance of its operands, W_TILE = 0.
 """
 
-LOAD, COMPUTE, STORE, CTRL = 0, 1, 2, 3
-ENGINES = {LOAD: "load", COMPUTE: "compute", STORE: "store", CTRL: "ctrl"}
+LOAD, COMPUTE, STORE, VECTOR, CTRL = 0, 1, 2, 3, 4
+ENGINES = {LOAD: "load", COMPUTE: "compute", STORE: "store", VECTOR: "vector", CTRL: "ctrl"}
 
-ENGINE_SHIFT, REG_SHIFT, VALUE_BITS = 30, 24, 24
+ENGINE_SHIFT, REG_SHIFT, VALUE_BITS = 29, 24, 24
 QUEUE_DEPTH = 256  # Words an engine's queue holds.
 
 ACC_BITS = 40
 ROWS_ANY = 0x7fff
 
-# Registers all three engines share.
-GO, WAIT_LOAD, WAIT_COMPUTE, WAIT_STORE = 0, 1, 2, 3
+# Registers all four engines share; to wait for engine e: WAIT_LOAD + e.
+GO, WAIT_LOAD, WAIT_COMPUTE, WAIT_STORE, WAIT_VECTOR = 0, 1, 2, 3, 4
 COMMON_REGS = {"GO": GO, "WAIT_LOAD": WAIT_LOAD, "WAIT_COMPUTE": WAIT_COMPUTE,
-               "WAIT_STORE": WAIT_STORE}
+               "WAIT_STORE": WAIT_STORE, "WAIT_VECTOR": WAIT_VECTOR}
 
 # name: (number, bits, signed)
 LOAD_REGS = {
-    "ADDR":        (4, 24, False),
-    "RUNS":        (5, 12, False),
-    "RUN_STRIDE":  (6, 20, False),
-    "RUN_LEN":     (7, 20, False),
-    "FORMAT":      (8, 13, False),
-    "DST_MEM":     (9, 2, False),
-    "DST":         (10, 16, False),
-    "DST_STRIDE":  (11, 16, False),
-    "LANE_BLOCKS": (12, 6, False),
-    "SEGMENT":     (13, 9, False),
+    "ADDR":        (5, 24, False),
+    "RUNS":        (6, 12, False),
+    "RUN_STRIDE":  (7, 20, False),
+    "RUN_LEN":     (8, 20, False),
+    "FORMAT":      (9, 13, False),
+    "DST_MEM":     (10, 2, False),
+    "DST":         (11, 16, False),
+    "DST_STRIDE":  (12, 16, False),
+    "LANE_BLOCKS": (13, 6, False),
+    "SEGMENT":     (14, 9, False),
 }
 STORE_REGS = {
-    "ADDR":        (4, 24, False),
-    "RUNS":        (5, 12, False),
-    "RUN_STRIDE":  (6, 20, False),
-    "RUN_LEN":     (7, 20, False),
-    "FORMAT":      (8, 13, False),
-    "SRC":         (9, 16, False),
-    "SRC_STRIDE":  (10, 16, False),
-    "SEGMENT":     (11, 9, False),
+    "ADDR":        (5, 24, False),
+    "RUNS":        (6, 12, False),
+    "RUN_STRIDE":  (7, 20, False),
+    "RUN_LEN":     (8, 20, False),
+    "FORMAT":      (9, 13, False),
+    "SRC":         (10, 16, False),
+    "SRC_STRIDE":  (11, 16, False),
+    "SEGMENT":     (12, 9, False),
 }
 COMPUTE_REGS = {
-    "IN_BASE":  (4, 16, False),
-    "IN_ROW":   (5, 16, False),
-    "IN_CH":    (6, 16, False),
-    "IN_GROUP": (7, 16, False),
-    "IN_ROWS":  (8, 15, False),
-    "IN_W":     (9, 12, False),
-    "CIN":      (10, 12, False),
-    "KH":       (11, 10, False),
-    "KW":       (12, 4, False),
-    "STRIDE":   (13, 2, False),
-    "ROW_OFF":  (14, 12, True),
-    "PAD_X":    (15, 3, False),
-    "KY_STEP":  (16, 16, False),   # Modulo 2^16: ABUF addresses wrap.
-    "OUT_ROWS": (17, 12, False),
-    "OUT_VECS": (18, 10, False),
-    "COUT":     (19, 13, False),
-    "OUT_BASE": (20, 16, False),
-    "OUT_ROW":  (21, 16, False),
-    "OUT_CH":   (22, 16, False),
-    "OUT_W":    (23, 12, False),
-    "W_BASE":   (24, 16, False),
-    "W_TILE":   (25, 16, False),
-    "W_STEP":   (26, 1, False),
+    "IN_BASE":  (5, 16, False),
+    "IN_ROW":   (6, 16, False),
+    "IN_CH":    (7, 16, False),
+    "IN_GROUP": (8, 16, False),
+    "IN_ROWS":  (9, 15, False),
+    "IN_W":     (10, 12, False),
+    "CIN":      (11, 12, False),
+    "KH":       (12, 10, False),
+    "KW":       (13, 4, False),
+    "STRIDE":   (14, 2, False),
+    "ROW_OFF":  (15, 12, True),
+    "PAD_X":    (16, 3, False),
+    "KY_STEP":  (17, 16, False),   # Modulo 2^16: ABUF addresses wrap.
+    "OUT_ROWS": (18, 12, False),
+    "OUT_VECS": (19, 10, False),
+    "COUT":     (20, 13, False),
+    "OUT_BASE": (21, 16, False),
+    "OUT_ROW":  (22, 16, False),
+    "OUT_CH":   (23, 16, False),
+    "OUT_W":    (24, 12, False),
+    "W_BASE":   (25, 16, False),
+    "W_TILE":   (26, 16, False),
+    "W_STEP":   (27, 1, False),
+    "P_BASE":   (28, 13, False),
+    "CLAMP_LO": (29, 16, True),
+    "CLAMP_HI": (30, 16, True),
+    "FLAGS":    (31, 2, False),
+}
+VECTOR_REGS = {
+    "IN_BASE":  (5, 16, False),
+    "IN_AT":    (6, 16, False),
+    "RING":     (7, 16, False),
+    "Y_STEP":   (8, 16, False),
+    "KY_STEP":  (9, 16, False),
+    "IN_CH":    (10, 16, False),
+    "IN_ROWS":  (11, 15, False),
+    "IN_W":     (12, 12, False),
+    "KH":       (13, 10, False),
+    "KW":       (14, 2, False),
+    "STRIDE":   (15, 2, False),
+    "ROW_OFF":  (16, 12, True),
+    "PAD_X":    (17, 2, False),
+    "OUT_ROWS": (18, 12, False),
+    "OUT_VECS": (19, 10, False),
+    "COUT":     (20, 13, False),
+    "OUT_BASE": (21, 16, False),
+    "OUT_ROW":  (22, 16, False),
+    "OUT_CH":   (23, 16, False),
+    "OUT_W":    (24, 12, False),
+    "W_BASE":   (25, 16, False),
+    "W_TILE":   (26, 16, False),
     "P_BASE":   (27, 13, False),
     "CLAMP_LO": (28, 16, True),
     "CLAMP_HI": (29, 16, True),
-    "FLAGS":    (30, 2, False),
+    "FLAGS":    (30, 2, False),    # FLAG_POOL only.
 }
 # CTRL words act in the dispatcher: END ends the program once all engines are idle and their queues
 # empty; MARK waits for the same, then writes the counters into profile slot `value`.
 END, MARK = 0, 1
 CTRL_REGS = {"END": (END, 24, False), "MARK": (MARK, 24, False)}
-REGS = {LOAD: LOAD_REGS, COMPUTE: COMPUTE_REGS, STORE: STORE_REGS, CTRL: CTRL_REGS}
+REGS = {LOAD: LOAD_REGS, COMPUTE: COMPUTE_REGS, STORE: STORE_REGS, VECTOR: VECTOR_REGS,
+        CTRL: CTRL_REGS}
 
-MEM_ABUF, MEM_WBUF, MEM_PBUF = 0, 1, 2
+MEM_ABUF, MEM_WBUF, MEM_PBUF, MEM_VBUF = 0, 1, 2, 3
 FLAG_DEPTHWISE, FLAG_POOL = 1, 2
 
 MAX_KW = 7          # Widest kernel in x; KW = 1 for POOL and adds.
 STRIDES = (1, 2)
+VECTOR_KW, VECTOR_KH, VECTOR_PAD = 3, 16, 2   # Largest of a VECTOR GO that is no POOL.
 
 # A PBUF record: multiplier m (unsigned), shift s (unsigned), bias b (signed), LSB first.
 # b carries the rounding constant 1 << (s-1).
@@ -167,6 +225,9 @@ COUNTERS = (
     "read_words",         # 32-bit words read by LOAD.
     "write_words",        # 32-bit words written by STORE.
     "fetch_words",        # Program words.
+    "stall_vector",       # COMPUTE held by WAIT_VECTOR.
+    "vector_busy",        # VECTOR executing a GO.
+    "vector_stall",       # VECTOR executing, but no vector moves: ABUF port taken, weights missing.
 )
 PROFILE_SLOTS = 128
 
@@ -200,8 +261,8 @@ def word(engine, reg, value):
 
 def split(w):
     """(engine, register, value) of a program word; a signed register's value comes signed."""
-    engine, reg, value = w >> ENGINE_SHIFT, w >> REG_SHIFT & 0x3f, w & (1 << VALUE_BITS) - 1
-    for number, bits, signed in REGS[engine].values():
+    engine, reg, value = w >> ENGINE_SHIFT, w >> REG_SHIFT & 0x1f, w & (1 << VALUE_BITS) - 1
+    for number, bits, signed in REGS.get(engine, {}).values():
         if number == reg and signed and value >> (bits - 1):
             value -= 1 << bits
     return engine, reg, value

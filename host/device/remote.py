@@ -161,9 +161,7 @@ class RemoteDevice(Device):
 
     def counters(self):
         """See Device.counters."""
-        image = self._loaded()
-        slots = max((layer["slot"] + 1 for layer in image.meta.get("layers", ())),
-                    default=image.header["layer_count"])
+        slots = self._loaded().header["layer_count"]
         replies = self.client.exchange(Request(wire.COUNTERS, struct.pack("<I", slot))
                                        for slot in range(slots))
         return [dict(zip(isa.COUNTERS, struct.unpack(f"<{len(isa.COUNTERS)}I", reply), strict=True))

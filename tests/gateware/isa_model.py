@@ -1,8 +1,9 @@
-"""COMPUTE word for word from the loop nest of spec/isa.py: plain Python integers, slow.
+"""COMPUTE and VECTOR word for word from the loop nests of spec/isa.py: plain Python integers, slow.
 
-The one thing it adds is ``reads``: with ``reads="before"`` every input is taken from ABUF as it was
-before the GO. The engine reads ahead of its writes, so a program may only let the two overlap where
-that makes no difference (an output vector over the inputs of that vector alone).
+What they add is where inputs come from. With ``reads="before"`` COMPUTE takes every one from ABUF
+as it was before the GO: the engine reads ahead of its writes, so a program may only let the two
+overlap where that makes no difference (an output vector over the inputs of that vector alone).
+VECTOR, which must not write what it reads, takes them from ``source``.
 """
 
 from litepress.spec import isa
@@ -86,3 +87,46 @@ def compute(abuf, wbuf, pbuf, r, columns, reads="before"):
                         out[inside[-1]:] = [out[inside[-1]]] * (4 - inside[-1])
                     address = r["OUT_BASE"] + y * r["OUT_ROW"] + x + c * r["OUT_CH"]
                     abuf[(address & ADDRESS_MASK) % len(abuf)] = out
+
+
+def vector(abuf, vbuf, pbuf, r, source=None):
+    """One VECTOR GO.
+
+    abuf: list of lists of 4 int, written; vbuf: list of lists of 4 int; pbuf: list of 64-bit
+    records; r: register name -> int; source: what is read, abuf as it is if not given.
+    """
+    source = source or [list(v) for v in abuf]
+    pool = bool(r["FLAGS"] & isa.FLAG_POOL)
+    ring = r["RING"] or 1 << 16
+    taps = range(-(-r["IN_W"] // 4) if pool else r["KW"])
+
+    for c in range(r["COUT"]):
+        for y in range(1 if pool else r["OUT_ROWS"]):
+            for x in range(1 if pool else r["OUT_VECS"]):
+                acc = [0, 0, 0, 0]
+                k = r["W_BASE"] + c // 4 * r["W_TILE"]
+                for ky in range(r["KH"]):
+                    row_in = y * r["STRIDE"] + ky + r["ROW_OFF"]
+                    row = (r["IN_BASE"]
+                           + (r["IN_AT"] + y * r["Y_STEP"] + ky * r["KY_STEP"]) % ring
+                           + c * r["IN_CH"])
+                    for kx in taps:
+                        weight = vbuf[(k & ADDRESS_MASK) % len(vbuf)][c % 4]
+                        for i in range(4):
+                            px = (4 * kx + i if pool
+                                  else (4 * x + i) * r["STRIDE"] + kx - r["PAD_X"])
+                            v = source[(row + px // 4 & ADDRESS_MASK) % len(source)][px % 4]
+                            if not (0 <= row_in < r["IN_ROWS"] and 0 <= px < r["IN_W"]):
+                                v = 0
+                            acc[i] += v * weight
+                        k += not pool
+                if pool:
+                    acc[0] = acc[0] + acc[1] + acc[2] + acc[3]
+                m, s, b = unpack_param(pbuf[(r["P_BASE"] + c) % len(pbuf)])
+                out = [requantize(wrap(a, isa.ACC_BITS), m, s, b, r["CLAMP_LO"], r["CLAMP_HI"])
+                       for a in acc]
+                inside = [i for i in range(4) if 4 * x + i < r["OUT_W"]]
+                if inside:
+                    out[inside[-1]:] = [out[inside[-1]]] * (4 - inside[-1])
+                address = r["OUT_BASE"] + y * r["OUT_ROW"] + x + c * r["OUT_CH"]
+                abuf[(address & ADDRESS_MASK) % len(abuf)] = out

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from bench.programs import Machine, Program
+from bench.programs import ENGINES, Machine, Program
 from litedram.common import LiteDRAMNativePort
 
 from bench import GO_LIMIT, WATCHDOG, Bench, Run
@@ -68,6 +68,25 @@ def common(**registers):
             "KH": 1, "KW": 1} | registers
 
 
+def load_vector(p, taps, first_row=0):
+    """What load_all does, for VECTOR; the rows lie in a ring, the first at ``first_row``."""
+    p.load(ADDR=PARAMS, RUNS=1, RUN_LEN=COUT, FORMAT=RAW16.code, DST_MEM=isa.MEM_PBUF, DST=5)
+    p.load(ADDR=WEIGHTS, RUN_LEN=COUT//4*taps, DST_MEM=isa.MEM_VBUF, DST=7)
+    for row in range(H):
+        p.load(ADDR=row*2*ROW_OUT, RUN_LEN=ROW_OUT, DST_MEM=isa.MEM_ABUF,
+               DST=(first_row + row) % H*ROW_OUT)
+
+
+def common_vector(first_row=0, **registers):
+    """RING holds all rows; IN_AT is the place of row ROW_OFF."""
+    at = (first_row + registers.get("ROW_OFF", 0)) % H*ROW_OUT
+    return {"IN_BASE": 0, "IN_AT": at, "RING": H*ROW_OUT, "Y_STEP": ROW_OUT, "KY_STEP": ROW_OUT,
+            "IN_CH": VECS, "IN_ROWS": H, "IN_W": W, "KH": 1, "KW": 1, "STRIDE": 1, "OUT_ROWS": H,
+            "OUT_VECS": VECS, "COUT": COUT, "OUT_BASE": BASE_OUT, "OUT_ROW": ROW_OUT,
+            "OUT_CH": VECS, "OUT_W": W, "W_BASE": 7, "P_BASE": 5, "CLAMP_LO": -2000,
+            "CLAMP_HI": 2500} | registers
+
+
 def layer(kind):
     """A program with one layer of that kind."""
     p = Program()
@@ -99,13 +118,33 @@ def layer(kind):
         p.compute(**common(CIN=VECS, IN_ROW=ROW_OUT, IN_CH=1, IN_GROUP=VECS, KY_STEP=ROW_OUT, KH=H,
                            W_STEP=0, OUT_ROWS=1, OUT_VECS=1, OUT_W=1,
                            FLAGS=isa.FLAG_DEPTHWISE | isa.FLAG_POOL), after=p.all_done())
+    elif kind == "vector_depthwise":
+        load_vector(p, 9)
+        p.vector(**common_vector(KH=3, KW=3, ROW_OFF=-1, PAD_X=1, W_TILE=9), after=p.all_done())
+    elif kind == "vector_depthwise_s2":
+        load_vector(p, 9)
+        p.vector(**common_vector(KH=3, KW=3, ROW_OFF=-1, PAD_X=1, W_TILE=9, STRIDE=2, OUT_ROWS=3,
+                                 Y_STEP=2*ROW_OUT, OUT_VECS=2, OUT_W=5), after=p.all_done())
+    elif kind == "vector_ring":
+        load_vector(p, 9, first_row=3)
+        p.vector(**common_vector(first_row=3, KH=3, KW=3, ROW_OFF=-1, PAD_X=1, W_TILE=9),
+                 after=p.all_done())
+    elif kind == "vector_add":
+        load_vector(p, 2)
+        p.vector(**common_vector(KH=2, IN_ROWS=isa.ROWS_ANY, OUT_ROWS=H - 1, RING=0),
+                 after=p.all_done())
+    elif kind == "vector_pool":
+        load_vector(p, 1)
+        p.vector(**common_vector(KH=H, W_TILE=1, OUT_ROWS=1, OUT_VECS=1, OUT_W=1,
+                                 FLAGS=isa.FLAG_POOL), after=p.all_done())
     p.store(ADDR=OUT, RUNS=H, RUN_STRIDE=2*ROW_OUT, RUN_LEN=ROW_OUT, FORMAT=RAW16.code,
             SRC=BASE_OUT, SRC_STRIDE=ROW_OUT, after=p.all_done())
     p.store(ADDR=OUT + 0x1000, FORMAT=ZFPE8.code)
     return p.mark(0).end()
 
 
-KINDS = ("conv1x1", "conv3x3", "conv3x3s2", "depthwise", "add", "pool")
+KINDS = ("conv1x1", "conv3x3", "conv3x3s2", "depthwise", "add", "pool", "vector_depthwise",
+         "vector_depthwise_s2", "vector_ring", "vector_add", "vector_pool")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,10 +155,37 @@ def test_layer(bench, kind):
         want = Machine(ARCH, dram).run(p.words)
         # Something was computed, and not only clamped.
         result = np.frombuffer(want, "<i2")[2*OUT:2*OUT + 4*VECS*COUT]
-        assert len(np.unique(result)) > (20 if kind != "pool" else 5)
+        assert len(np.unique(result)) > (5 if "pool" in kind else 20)
         out, (status,), _ = bench.run(dram, [Run(4*PROGRAM, len(p.words), seed=seed)])
         assert status.done, status
         assert out == want
+
+
+@pytest.mark.parametrize("kind", ("depthwise", "add", "pool"))
+def test_vector_does_what_compute_does(bench, kind):
+    """The same layer on either engine: the same bytes, weights laid out for each."""
+    taps  = {"depthwise": 9, "add": 2, "pool": 1}[kind]
+    array = layer(kind)
+    lanes = layer(f"vector_{kind}")
+    rng   = np.random.default_rng(1)
+    dram  = np.frombuffer(region_of(0), "<i2").copy()
+    outs  = []
+    weights = rng.integers(-100, 100, (COUT, taps))
+    if kind == "add":
+        weights[:] = weights[0]            # One word for all: W_TILE = 0.
+    elif kind == "pool":
+        weights[8:] = weights[:4]          # The same of COMPUTE's tiles.
+    for p, columns in ((array, 8), (lanes, 4)):
+        # Words of `columns` channels, tap by tap; the second tile of COMPUTE lies 2000 values on.
+        for c in range(COUT):
+            at = 2*WEIGHTS + c//columns*(2000 if columns == 8 else 4*taps) + c % columns
+            dram[at:at + columns*taps:columns] = weights[c]
+        dram_bytes = place(dram.tobytes(), p.words)
+        out, (status,), _ = bench.run(dram_bytes, [Run(4*PROGRAM, len(p.words), seed=3)])
+        assert status.done
+        outs.append(np.frombuffer(out, "<i2")[2*OUT:2*OUT + 4*H*ROW_OUT])
+    assert (outs[0] == outs[1]).all()
+    assert len(np.unique(outs[0])) > 5
 
 
 def streamed(tiles=6):
@@ -160,6 +226,49 @@ def test_streamed_layer_and_counters(bench):
             assert c["cycles"] < 0.8*busy
 
 
+def chained(tiles=6):
+    """Over tiles: a 1x1 convolution, and a depthwise one of its output; all four side by side."""
+    p = Program()
+    p.load(ADDR=PARAMS, RUNS=1, RUN_LEN=COUT, FORMAT=RAW16.code, DST_MEM=isa.MEM_PBUF, DST=5)
+    p.load(ADDR=WEIGHTS, RUN_LEN=4*CIN, DST_MEM=isa.MEM_WBUF, DST=7, LANE_BLOCKS=2)
+    p.load(ADDR=WEIGHTS + 500, RUN_LEN=9*COUT//4, DST_MEM=isa.MEM_VBUF, DST=7)
+    size, out = H*ROW_IN, H*ROW_OUT        # 90 and 180 vectors.
+    for i in range(tiles):
+        half = i % 2
+        p.load(ADDR=i*2*size, RUN_LEN=size, DST_MEM=isa.MEM_ABUF, DST=half*size,
+               after={isa.COMPUTE: max(i - 1, 0)})
+        p.compute(**common(CIN=CIN, IN_ROW=ROW_IN, IN_CH=VECS, KY_STEP=ROW_IN, W_TILE=CIN,
+                           IN_BASE=half*size, OUT_BASE=2*size + half*out),
+                  after={isa.LOAD: 4 + i, isa.VECTOR: max(i - 1, 0)})
+        p.vector(**common_vector(KH=3, KW=3, ROW_OFF=-1, PAD_X=1, W_TILE=9,
+                                 IN_BASE=2*size + half*out, OUT_BASE=2*size + (2 + half)*out),
+                 after={isa.COMPUTE: i + 1, isa.STORE: max(i - 1, 0)})
+        p.store(ADDR=OUT + i*2*out, RUNS=1, RUN_LEN=out, FORMAT=RAW16.code,
+                SRC=2*size + (2 + half)*out, after={isa.VECTOR: i + 1})
+    return p.mark(0).end()
+
+
+def test_four_engines_and_counters(bench):
+    p = chained()
+    dram = place(region_of(3), p.words)
+    want = Machine(ARCH, dram).run(p.words)
+    assert len(np.unique(np.frombuffer(want, "<i2")[2*OUT:2*OUT + 4*6*H*ROW_OUT])) > 100
+    for seed in range(5):
+        out, (status,), (profile,) = bench.run(dram, [Run(4*PROGRAM, len(p.words), seed=seed)])
+        assert status.done and out == want
+        c = dict(zip(isa.COUNTERS, (int(x) for x in profile[0]), strict=True))
+        assert c["mac_cycles"] == 6*2*H*VECS*CIN
+        # VECTOR: KH clocks an output vector, and no more than 80 of a GO beside.
+        steps = 6*3*H*VECS*COUT
+        assert 0 < c["vector_busy"] - c["vector_stall"] - steps <= 6*3
+        assert c["vector_stall"] > 0 and c["stall_vector"] > 0
+        if seed == 0:
+            assert c["vector_busy"] <= steps + 6*80
+            # Side by side: sooner done than one after another.
+            busy = c["load_busy"] + c["store_busy"] + c["mac_cycles"] + c["vector_busy"]
+            assert c["cycles"] < 0.7*busy
+
+
 def test_profile_slots_add_up(bench):
     p = Program()
     for slot in (0, 7, 127):
@@ -178,30 +287,47 @@ def test_profile_slots_add_up(bench):
 # Errors -------------------------------------------------------------------------------------------
 
 END = isa.word(isa.CTRL, isa.END, 0)
-BAD_LOAD, BAD_COMPUTE, BAD_STORE = (e << 30 | 40 << 24 for e in (isa.LOAD, isa.COMPUTE, isa.STORE))
+# A register that is not there; COMPUTE has 32: a value too wide.
+BAD_LOAD, BAD_STORE, BAD_VECTOR = (e << 29 | 31 << 24 for e in (isa.LOAD, isa.STORE, isa.VECTOR))
+BAD_COMPUTE = isa.COMPUTE << 29 | 31 << 24 | 4
 
 
 @pytest.mark.parametrize("words, error, detail", [
     ([], "ILLEGAL", 0),
-    ([isa.word(isa.LOAD, 4, 5)]*5, "ILLEGAL", 0),            # No END.
+    ([isa.word(isa.LOAD, 5, 5)]*5, "ILLEGAL", 0),            # No END.
     ([BAD_LOAD, END], "ILLEGAL", BAD_LOAD),
     ([BAD_COMPUTE, END], "ILLEGAL", BAD_COMPUTE),
     ([BAD_STORE, END], "ILLEGAL", BAD_STORE),
-    ([3 << 30 | 2 << 24, END], "ILLEGAL", 3 << 30 | 2 << 24),
+    ([BAD_VECTOR, END], "ILLEGAL", BAD_VECTOR),
+    ([isa.CTRL << 29 | 2 << 24, END], "ILLEGAL", isa.CTRL << 29 | 2 << 24),
+    *(([isa.word(isa.LOAD, 5, 5), engine << 29 | 1, END], "ILLEGAL", engine << 29 | 1)
+      for engine in (5, 6, 7)),                              # No such engine.
     ([isa.word(isa.CTRL, isa.MARK, 128), END], "PARAMETER", isa.word(isa.CTRL, isa.MARK, 128)),
     # COMPUTE: STRIDE is 0.
     (Program().compute(CIN=1, KH=1, KW=1, OUT_ROWS=1, OUT_VECS=1, COUT=1).end().words,
-     "PARAMETER", isa.COMPUTE << 30),
-    # Each waits for what never comes: waits of LOAD, COMPUTE, STORE in hexadecimal digits 1, 2, 3.
-    ([isa.word(isa.STORE, isa.WAIT_COMPUTE, 1), END], "WATCHDOG", 0x2000),
+     "PARAMETER", isa.COMPUTE << 29),
+    # VECTOR: STRIDE is 0; KH is 0.
+    (Program().vector(KH=1, KW=1, OUT_ROWS=1, OUT_VECS=1, COUT=1).end().words,
+     "PARAMETER", isa.VECTOR << 29),
+    (Program().vector(FLAGS=isa.FLAG_POOL, IN_W=4, OUT_ROWS=1, OUT_VECS=1, COUT=1).end().words,
+     "PARAMETER", isa.VECTOR << 29),
+    # Each waits for what never comes: waits of LOAD, COMPUTE, STORE, VECTOR in hexadecimal digits
+    # 1, 2, 3, 4.
+    ([isa.word(isa.STORE, isa.WAIT_COMPUTE, 1), END], "WATCHDOG", 0x02000),
     ([isa.word(isa.LOAD, isa.WAIT_STORE, 1), isa.word(isa.COMPUTE, isa.WAIT_LOAD, 1), END],
-     "WATCHDOG", 0x0140),
+     "WATCHDOG", 0x00140),
+    ([isa.word(isa.VECTOR, isa.WAIT_STORE, 1), isa.word(isa.STORE, isa.WAIT_VECTOR, 1),
+      isa.word(isa.COMPUTE, isa.WAIT_VECTOR, 1), END], "WATCHDOG", 0x48800),
+    ([isa.word(isa.VECTOR, isa.WAIT_VECTOR, 1), END], "WATCHDOG", 0x80000),
     # 300 words behind a wait: the queue is full, and the dispatcher held.
-    ([isa.word(isa.LOAD, isa.WAIT_STORE, 1)] + [isa.word(isa.LOAD, 4, 1)]*300 + [END],
-     "WATCHDOG", 0x0040),
+    ([isa.word(isa.LOAD, isa.WAIT_STORE, 1)] + [isa.word(isa.LOAD, 5, 1)]*300 + [END],
+     "WATCHDOG", 0x00040),
     # A GO that would take for ever: 4096 runs of 30000 words.
     (Program().load(ADDR=0, RUNS=4095, RUN_LEN=30000, FORMAT=RAW8.code).end().words,
-     "WATCHDOG", 0x0001),
+     "WATCHDOG", 0x00001),
+    # The same of VECTOR: 8191 channels of 4095*1023 vectors, 3 steps each.
+    (Program().vector(KH=3, KW=1, STRIDE=1, OUT_ROWS=4095, OUT_VECS=1023, COUT=2**13 - 1).end()
+     .words, "WATCHDOG", 0x00008),
 ])
 def test_error(bench, words, error, detail):
     for seed in (0, 1):
@@ -232,18 +358,19 @@ def random_words(rng):
     if kind == 1:                                  # Registers that exist, values that fit.
         words = []
         for _ in range(rng.randrange(10, 200)):
-            engine = rng.choice((isa.LOAD, isa.COMPUTE, isa.STORE))
+            engine = rng.choice(ENGINES)
             number, bits, _ = rng.choice(list(isa.REGS[engine].values()))
             if rng.random() < 0.2:
                 words.append(isa.word(engine, isa.GO, 0))
             if rng.random() < 0.03:
-                words.append(isa.word(engine, rng.randrange(1, 4), rng.randrange(6)))
+                words.append(isa.word(engine, rng.randrange(1, 5), rng.randrange(6)))
             value = rng.getrandbits(rng.randint(0, bits))
-            if engine != isa.COMPUTE and number == isa.LOAD_REGS["FORMAT"][0]:
+            if engine in (isa.LOAD, isa.STORE) and number == isa.LOAD_REGS["FORMAT"][0]:
                 value = Format.parse(rng.choice(("raw8", "raw8u", "raw16", "zfpe5"))).code
-            words.append(engine << 30 | number << 24 | value)
+            words.append(engine << 29 | number << 24 | value)
         return [*words, END]
-    words = list((streamed() if kind == 2 else layer(rng.choice(KINDS))).words)
+    sound = rng.choice((streamed, chained)) if kind == 2 else lambda: layer(rng.choice(KINDS))
+    words = list(sound().words)
     for _ in range(rng.randrange(1, 8)):           # A sound one with bits flipped, words lost.
         if rng.random() < 0.7:
             words[rng.randrange(len(words))] ^= 1 << rng.randrange(32)
@@ -266,7 +393,7 @@ def test_corrupt_program(bench, seed):
     end   = 4*(BASE + REGION)
 
     # The corrupt one, then a sound one in a region of its own, on the same accelerator.
-    p      = streamed()
+    p      = (streamed, chained)[seed % 2]()
     region = place(region_of(99), p.words)
     want   = Machine(ARCH, region).run(p.words)
     out, (corrupt, sound), _ = bench.run(dram + region, [
@@ -283,7 +410,7 @@ def test_corrupt_program(bench, seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_abort(bench, seed):
     """At any clock: the accelerator stops soon, and the next program works."""
-    p      = streamed()
+    p      = (streamed, chained)[seed % 2]()
     region = place(region_of(5), p.words)
     want   = Machine(ARCH, region).run(p.words)
     rng    = random.Random(seed)
@@ -304,7 +431,7 @@ def test_abort(bench, seed):
 
 def test_repeated_runs_take_the_same_clocks(bench):
     """Nothing of a run is left for the next; without stalls even the clocks are equal."""
-    p = streamed()
+    p = chained()
     run = Run(4*PROGRAM, len(p.words), seed=0)
     _, statuses, profiles = bench.run(place(region_of(1), p.words), [run, run, run])
     assert statuses[0] == statuses[1] == statuses[2]

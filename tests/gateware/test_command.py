@@ -8,7 +8,7 @@ from common import feed, simulate
 from litepress.gateware.command import CommandFrontend
 from litepress.spec import isa
 
-ENGINES = (isa.LOAD, isa.COMPUTE, isa.STORE)
+ENGINES = (isa.LOAD, isa.COMPUTE, isa.STORE, isa.VECTOR)
 
 
 def random_sets(engine, count, seed):
@@ -107,10 +107,12 @@ def test_wait_holds_until_the_count(other):
 
 
 @pytest.mark.parametrize("engine, word", [
-    (isa.LOAD, isa.LOAD << 30 | 14 << 24),             # No such register.
-    (isa.STORE, isa.STORE << 30 | 63 << 24),
-    (isa.LOAD, isa.LOAD << 30 | 5 << 24 | 1 << 12),    # RUNS has 12 bits.
-    (isa.COMPUTE, isa.COMPUTE << 30 | 14 << 24 | 1 << 12),
+    (isa.LOAD, isa.LOAD << 29 | 15 << 24),             # No such register.
+    (isa.STORE, isa.STORE << 29 | 31 << 24),
+    (isa.VECTOR, isa.VECTOR << 29 | 31 << 24),
+    (isa.LOAD, isa.LOAD << 29 | 6 << 24 | 1 << 12),    # RUNS has 12 bits.
+    (isa.COMPUTE, isa.COMPUTE << 29 | 15 << 24 | 1 << 12),
+    (isa.VECTOR, isa.VECTOR << 29 | 14 << 24 | 1 << 2),
 ])
 def test_illegal_word_stops_until_reset(engine, word):
     dut = CommandFrontend(engine)
@@ -142,5 +144,5 @@ def test_illegal_word_stops_until_reset(engine, word):
 
 
 def test_unknown_engine():
-    with pytest.raises(ValueError, match="engine 3: allowed are"):
+    with pytest.raises(ValueError, match="engine 4: allowed are"):
         CommandFrontend(isa.CTRL)

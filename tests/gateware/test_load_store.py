@@ -95,6 +95,36 @@ def test_runs_and_strides(bench, seed):
     execute(bench, p.end(), rng.integers(0, 256, 4*2048, dtype=np.uint8))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_vbuf(bench, seed):
+    """A block a word of VBUF, addresses wrap. VECTOR brings all words back: each weight times 2,
+    halved again."""
+    rng  = np.random.default_rng(seed)
+    data = random_vectors(3000, seed)
+    data.view("<i2")[:4] = 2
+    data.view("<u8")[1] = 1 << 15                  # m = 2^15, s = 0, b = 0.
+    p = Program()
+    p.load(ADDR=0, RUNS=1, RUN_LEN=1, FORMAT=RAW16.code, DST_MEM=isa.MEM_ABUF, DST=900)
+    p.load(ADDR=2, RUNS=ARCH.pbuf_depth, RUN_STRIDE=0, DST_MEM=isa.MEM_PBUF, DST=0, DST_STRIDE=1)
+    p.load(ADDR=4, RUNS=1, RUN_LEN=ARCH.vbuf_depth, DST_MEM=isa.MEM_VBUF, DST=5, LANE_BLOCKS=3)
+    for _ in range(6):
+        p.load(ADDR=int(rng.integers(0, 2000)), RUNS=int(rng.integers(1, 12)),
+               RUN_STRIDE=int(rng.integers(0, 40)), RUN_LEN=int(rng.integers(1, 20)),
+               DST=int(rng.integers(0, 2**16)), DST_STRIDE=int(rng.integers(0, 2**16)))
+    words = 128
+    for i in range(ARCH.vbuf_depth//words):
+        p.vector(IN_BASE=900, IN_ROWS=1, IN_W=4, KH=1, KW=1, STRIDE=1, OUT_ROWS=1, OUT_VECS=1,
+                 COUT=4*words, OUT_BASE=0, OUT_CH=1, OUT_W=4, W_BASE=i*words, W_TILE=1,
+                 CLAMP_LO=-2**15, CLAMP_HI=2**15 - 1, after=p.all_done())
+        p.store(ADDR=0x2000 + i*words*8, RUNS=1, RUN_LEN=4*words, FORMAT=RAW16.code, SRC=0,
+                after=p.all_done())
+    region = region_of(data, p.end().bytes())
+    out    = np.frombuffer(Machine(ARCH, region).run(p.words), "<i2")
+    vbuf   = out[4*0x1000:4*0x1000 + 16*ARCH.vbuf_depth].reshape(-1, 4)
+    assert (vbuf == vbuf[:, :1]).all() and len(np.unique(vbuf)) > 1000
+    execute(bench, p, data)
+
+
 @pytest.mark.parametrize("name", ("raw8", "raw16", "zfpe8", "zfpe16"))
 def test_a_dram_word_a_clock(bench, name):
     fmt, n = Format.parse(name), 1000
@@ -161,7 +191,6 @@ def test_unknown_format(bench, code):
 
 
 @pytest.mark.parametrize("register, values", [
-    ("DST_MEM", {"DST_MEM": 3}),
     ("LANE_BLOCKS", {"DST_MEM": isa.MEM_WBUF, "LANE_BLOCKS": 0}),
     ("LANE_BLOCKS", {"DST_MEM": isa.MEM_WBUF, "LANE_BLOCKS": ARCH.columns//4 + 1}),
 ])

@@ -124,7 +124,7 @@ def test_load_run_read(url):
 
 def test_a_packed_image(url):
     """host.image.Image: load, tensors to and from the region in their formats."""
-    meta = {"name": "toy", "input": "in", "output": "out", "layers": [], "tensors": {
+    meta = {"name": "toy", "input": "in", "output": "out", "layers": [], "groups": [], "tensors": {
         name: {"shape": [3, 5, 6], "format": fmt, "scale": 0.5, "offset": offset,
                "row_bytes": row_bytes((3, 5, 6), Format.parse(fmt)),
                "bytes": 5 * row_bytes((3, 5, 6), Format.parse(fmt))}
@@ -268,7 +268,8 @@ def test_window_is_kept(url):
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"arch": (8, 2048, 512, 256)}, r"image is planned for Arch\(columns=8, .*has Arch\(columns=4"),
+    ({"arch": (8, 2048, 512, 256, 256)},
+     r"image is planned for Arch\(columns=8, .*has Arch\(columns=4"),
     ({"region_bytes": 1 << 24}, "image needs 16777216 bytes of memory, device at .* has 1048576"),
 ])
 def test_images_that_do_not_fit(url, options, message):

@@ -46,11 +46,22 @@ def test_reused_memory_gives_the_same_output(calibrated):
     network = quantize(graph, calibration, "zfpe12", "zfpe12", bias_correction=False)
     outputs = []
     for keep in (True, False):
-        image = pack(network, ARCHS["tiny"], keep=keep)
+        image = pack(network, ARCHS["tiny"], keep=keep, fuse=False)
         with GoldenDevice(exact_bytes=not keep) as device:
             device.load(image)
             outputs.append(device.run_batch(images[:5], batch=2))
     np.testing.assert_array_equal(*outputs)
+
+
+@pytest.mark.parametrize("arch", ["tiny", "sim", "85f"])
+def test_what_stays_on_chip_changes_nothing_that_is_lossless(calibrated, arch):
+    graph, calibration, images = calibrated
+    network = quantize(graph, calibration, "zfpe12", "raw16", bias_correction=False)
+    together, alone = (pack(network, ARCHS[arch], fuse=fuse) for fuse in (True, False))
+    assert len(together.meta["groups"]) < len(alone.meta["groups"])
+    assert len(together.meta["tensors"]) < len(alone.meta["tensors"])
+    inputs = [together.encode_input(x) for x in images[:5]]
+    assert Golden(together).run(inputs) == Golden(alone).run(inputs)
 
 
 def test_wrong_input_is_refused(calibrated):

@@ -1,10 +1,11 @@
-"""The golden model's COMPUTE against the loop nest of spec/isa.py, on random registers."""
+"""The golden model's COMPUTE and VECTOR against the loop nests of spec/isa.py, on random
+registers."""
 
 import isa_model
 import numpy as np
 import pytest
 
-from litepress.host.golden_compute import compute
+from litepress.host.golden_compute import compute, vector
 from litepress.spec import isa
 
 COLUMNS, DEPTH, BATCH = 4, 1024, 3
@@ -57,4 +58,53 @@ def test_equal(kind, seed):
             isa_model.compute(one, wbuf.tolist(), records, r, COLUMNS)
             expected.append(one)
         compute(flat := abuf.reshape(DEPTH, -1).copy(), wbuf, pbuf, r, COLUMNS)
+        np.testing.assert_array_equal(flat.reshape(abuf.shape), np.stack(expected, axis=1), str(r))
+
+
+def vector_registers(rng, kind):
+    """Registers of a plausible VECTOR GO: rings with and without a size, rows above and below."""
+    def draw(low, high):
+        return int(rng.integers(low, high + 1))
+
+    width, stride, cout, kernel = draw(1, 18), draw(1, 2), draw(1, 9), draw(1, 3)
+    vectors, pad = -(-width // 4), draw(0, 2)
+    row = vectors * cout
+    r = dict.fromkeys(isa.VECTOR_REGS, 0)
+    r.update(COUT=cout, STRIDE=stride, KH=draw(1, 5), KW=kernel, PAD_X=pad, ROW_OFF=draw(-2, 1),
+             IN_ROWS=draw(1, 6), IN_W=width, IN_BASE=draw(0, DEPTH - 1), IN_CH=vectors,
+             OUT_ROWS=draw(1, 3), CLAMP_LO=draw(-32768, 0), CLAMP_HI=draw(0, 32767),
+             W_BASE=draw(0, 63), P_BASE=draw(0, 60), OUT_BASE=draw(0, DEPTH - 1),
+             OUT_W=max(1, (width + 2 * pad - kernel) // stride + 1))
+    if draw(0, 1):
+        r["RING"] = draw(1, 6) * row
+    size = r["RING"] or 1 << 16
+    r.update(IN_AT=draw(0, 5) * row % size, KY_STEP=row % size, Y_STEP=stride * row % size)
+    if kind == "add":
+        r.update(KH=2, KW=1, PAD_X=0, STRIDE=1, KY_STEP=draw(0, size - 1), IN_ROWS=isa.ROWS_ANY)
+    elif kind == "pool":
+        r.update(FLAGS=isa.FLAG_POOL, OUT_W=1, OUT_ROWS=1, KH=draw(1, 20))
+    r["W_TILE"] = 0 if kind in ("add", "pool") else r["KH"] * r["KW"]
+    r["OUT_VECS"] = 1 if kind == "pool" else -(-r["OUT_W"] // 4) + (draw(0, 3) == 0)
+    r["OUT_CH"] = r["OUT_VECS"]
+    r["OUT_ROW"] = r["OUT_VECS"] * cout
+    return r
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", ["depthwise", "add", "pool"])
+def test_vector_equal(kind, seed):
+    rng = np.random.default_rng([seed, *kind.encode()])
+    abuf = rng.integers(-32768, 32768, (DEPTH, BATCH, 4)).astype(np.int16)
+    vbuf = rng.integers(-32768, 32768, (64, 4)).astype(np.int16)
+    records = [isa_model.pack_param(int(rng.integers(32768, 65536)), int(rng.integers(10, 26)),
+                                    int(rng.integers(-2**30, 2**30))) for _ in range(64)]
+    pbuf = np.array(records, np.uint64).view(np.int16).reshape(-1, 4)
+    for _ in range(4):
+        r = vector_registers(rng, kind)
+        expected = []
+        for image in range(BATCH):
+            one = abuf[:, image].tolist()
+            isa_model.vector(one, vbuf.tolist(), records, r)
+            expected.append(one)
+        vector(flat := abuf.reshape(DEPTH, -1).copy(), vbuf, pbuf, r)
         np.testing.assert_array_equal(flat.reshape(abuf.shape), np.stack(expected, axis=1), str(r))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from networks import Builder, random_network
 
+from litepress.host import channels
 from litepress.host import plan as planner
 from litepress.host.codecs.block import decode_blocks
 from litepress.host.emit import weight_format
@@ -44,19 +45,31 @@ def any_tiling(rng):
     def choose(layer, tensors, arch, clocks_per_word=1.0):
         geo = geometry(layer, tensors, arch)
         fitting = candidates(geo, arch, hopeless=1e9)
-        return geo, fitting[rng.integers(len(fitting))]
+        return geo, fitting[rng.integers(len(fitting))], 1000
     return choose
 
 
-def compare(net, image, rng, program=None):
-    """Every tensor of the golden model's run against the layers' own arithmetic."""
+def any_of_them(rng):
+    """A ``choose_together`` that takes any that fits, and sometimes wants it and sometimes not."""
+    def choose_together(layers, geos, together, tensors, arch, clocks_per_word=1.0):
+        if not together:
+            return None
+        return together[rng.integers(len(together))].tiling, rng.integers(500, 1500) * len(layers)
+    return choose_together
+
+
+def compare(net, image, rng, gos=None, chains=False):
+    """Every tensor in DRAM after the golden model's run against the layers' own arithmetic. gos:
+    those of the program in another order."""
     q, expected = inputs(net, rng), {}
     run_reference(net, q, expected.__setitem__)
     golden = Golden(image)
-    if program is not None:
-        golden.program = program
+    if gos is not None:
+        golden._gos = gos
     golden.run([image.encode_tensor(net.input, q[0])])
     for name, values in expected.items():
+        if chains and name != net.output:
+            continue       # On chip, or overwritten since.
         place = image.tensor(name)
         data = golden.read(place.offset, place.bytes)[0].tobytes()
         np.testing.assert_array_equal(image.decode_tensor(name, data), values[0], name)
@@ -78,28 +91,24 @@ def test_any_tiling(seed, monkeypatch):
 
 
 def shuffled(image, rng):
-    """The program with its GOs in another order that the WAITs and MARKs allow, WAITs left out."""
+    """The program's GOs in another order that the WAITs allow; the engines' paces change."""
     words = np.frombuffer(image.section(PROGRAM).data, "<u4")
-    out, done = [], dict.fromkeys((isa.LOAD, isa.COMPUTE, isa.STORE), 0)
-    queues, epoch = {e: [] for e in done}, []
-    for go in [*walk(words)]:
+    queues = {e: [] for e in (isa.LOAD, isa.COMPUTE, isa.STORE, isa.VECTOR)}
+    for go in walk(words):
         if go.engine != isa.CTRL:
             queues[go.engine].append(go)
-            continue
-        pace = rng.random(3) + 0.05
-        while any(queues.values()):
-            ready = [e for e, queue in queues.items() if queue
-                     and all(done[f] >= n for f, n in queue[0].waits.items())]
-            assert ready, "deadlock"
-            chances = pace[ready] / pace[ready].sum()
-            go_now = queues[ready[rng.choice(len(ready), p=chances)]].pop(0)
-            epoch.append(go_now.position)
-            done[go_now.engine] += 1
-            registers = isa.REGS[go_now.engine]
-            out += [(go_now.engine, registers[n][0], v) for n, v in go_now.registers.items()]
-            out.append((go_now.engine, isa.GO, 0))
-        out.append((isa.CTRL, isa.MARK, go.index))
-    return [*out, (isa.CTRL, isa.END, 0)], epoch
+    out, done = [], dict.fromkeys(queues, 0)
+    while any(queues.values()):
+        if len(out) % 50 == 0:
+            pace = rng.random(len(queues)) ** 2 + 0.01
+        ready = [e for e, queue in queues.items() if queue
+                 and all(done[f] >= n for f, n in queue[0].waits.items())]
+        assert ready, "deadlock"
+        go = queues[ready[rng.choice(len(ready), p=pace[ready] / pace[ready].sum())]].pop(0)
+        out.append(go)
+        done[go.engine] += 1
+    assert [go.position for go in out] != sorted(go.position for go in out)
+    return out
 
 
 @pytest.mark.parametrize("seed", range(200, 212))
@@ -108,9 +117,47 @@ def test_any_order_the_waits_allow(seed, monkeypatch):
     net, rng = network(seed), np.random.default_rng(seed)
     monkeypatch.setattr(planner, "choose", any_tiling(rng))
     image = pack(net, SMALL[seed % len(SMALL)], keep=True)
-    program, order = shuffled(image, rng)
-    assert order != sorted(order)
-    compare(net, image, rng, program)
+    compare(net, image, rng, shuffled(image, rng))
+
+
+def lossless_network(seed):
+    """All activations raw16: what stays on chip is then what DRAM would give back."""
+    return random_network(seed, "raw16", "zfpe8", layers=8, most=20, channels=24)
+
+
+@pytest.mark.parametrize("seed", range(300, 324))
+def test_chains(seed, monkeypatch):
+    """Chains give what the layers give alone, in program order and in any order the WAITs allow."""
+    net, rng = lossless_network(seed), np.random.default_rng(seed)
+    monkeypatch.setattr(planner, "choose", any_tiling(rng))
+    monkeypatch.setattr(planner, "choose_together", any_of_them(rng))
+    image = pack(net, SMALL[seed % len(SMALL)])
+    compare(net, image, np.random.default_rng(seed), chains=True)
+    compare(net, image, np.random.default_rng(seed), shuffled(image, rng), chains=True)
+
+
+def test_chains_are_tried():
+    """The test above sees chains of many kinds."""
+    seen = set()
+    with pytest.MonkeyPatch.context() as patch:
+        for seed in range(300, 324):
+            rng = np.random.default_rng(seed)
+            patch.setattr(planner, "choose", any_tiling(rng))
+            patch.setattr(planner, "choose_together", any_of_them(rng))
+            net = lossless_network(seed)
+            for group in plan(net, SMALL[seed % len(SMALL)]).groups:
+                layers = net.layers[group.first:group.last]
+                if isinstance(group.tiling, channels.ChannelTiling):
+                    seen |= {("pipeline", len(layers)), ("pipeline", layers[1].op)}
+                elif len(layers) > 1:
+                    seen |= {(layers[0].op, "first"), *(layer.op for layer in layers[1:]),
+                             len(layers), ("rows", group.tiling.rows),
+                             ("tight", bool(group.tiling.tight)),
+                             ("channels", bool(group.tiling.channels))}
+    assert seen >= {("conv", "first"), ("depthwise", "first"), "conv", "depthwise", "add", 2, 3, 4,
+                    ("rows", 1), ("rows", 2), ("tight", True), ("tight", False), ("channels", True),
+                    ("pipeline", 2), ("pipeline", 3), ("pipeline", 4), ("pipeline", "depthwise"),
+                    ("pipeline", "pool")}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -122,22 +169,21 @@ def test_every_wait_is_needed_and_missed(seed):
     words = words[:image.header["program_words"]]
     end = image.section(PROGRAM).dram
     check(words, arch, image.header["region_bytes"], end)
-    waits = [i for i, w in enumerate(words) if w >> isa.ENGINE_SHIFT != isa.CTRL
-             and isa.WAIT_LOAD <= isa.split(w)[1] <= isa.WAIT_STORE]
+    def is_wait(w):
+        return w >> isa.ENGINE_SHIFT != isa.CTRL and \
+            isa.WAIT_LOAD <= isa.split(w)[1] <= isa.WAIT_VECTOR
+
+    waits, for_mark = [], False       # Those before a MARK are for the counters.
+    for i in reversed(range(len(words))):
+        if is_wait(words[i]) and not for_mark:
+            waits.append(i)
+        for_mark = isa.split(words[i])[:2] == (isa.CTRL, isa.MARK) or (
+            for_mark and is_wait(words[i]))
     assert len(waits) > 10
     for i in waits:
         with pytest.raises(HazardError, match=r"word \d+ \(\w+\) \w+ \w+ \d+ to \d+, which word "
                            r"\d+ .*no WAIT orders them"):
             check(words[:i] + words[i + 1:], arch, image.header["region_bytes"], end)
-
-
-def test_marks_order_layers():
-    """Without the MARK between them, two layers' DRAM accesses are not ordered."""
-    image = pack(network(1), ARCHS["sim"])
-    words = list(map(int, np.frombuffer(image.section(PROGRAM).data, "<u4")))
-    first = words.index(isa.word(isa.CTRL, isa.MARK, 0))
-    with pytest.raises(HazardError, match="no WAIT orders them"):
-        check(words[:first] + words[first + 1:], ARCHS["sim"], 1 << 30, 0)
 
 
 def test_hazard_messages():
@@ -270,8 +316,10 @@ def test_meta():
     image = pack(net, ARCHS["sim"])
     meta = image.meta
     assert meta["labels"] == ["a", "b"] and meta["preprocessing"] == {"mean": [0.5]}
-    assert meta["name"] == net.name and set(meta["tensors"]) == set(net.tensors)
-    assert [layer["slot"] for layer in meta["layers"]] == list(range(len(net.layers)))
+    assert meta["name"] == net.name and set(meta["tensors"]) <= set(net.tensors)
+    slots = [layer["slot"] for layer in meta["layers"]]
+    assert slots == sorted(slots) and set(slots) == set(range(len(meta["groups"])))
+    assert len(slots) == len(net.layers)
     for entry, layer in zip(meta["layers"], net.layers, strict=True):
         assert entry["name"] == layer.name and entry["macs"] == layer.macs
         assert entry["raw_bytes"] == 4 * layer.weights.size == 4 * entry["weights"]

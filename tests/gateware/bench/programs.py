@@ -3,10 +3,11 @@
 import numpy as np
 
 from litepress.host.codecs.block import decode_blocks, encode_blocks, used_bytes
-from litepress.host.golden_compute import compute
+from litepress.host.golden_compute import compute, vector
 from litepress.spec import isa
 from litepress.spec.formats import LANES, Format
 
+ENGINES = (isa.LOAD, isa.COMPUTE, isa.STORE, isa.VECTOR)
 
 class Program:
     """Collects words; ``p.load(ADDR=..., RUNS=...)`` sets registers and ends in a GO, after the
@@ -14,7 +15,7 @@ class Program:
 
     def __init__(self):
         self.words = []
-        self.gos = {isa.LOAD: 0, isa.COMPUTE: 0, isa.STORE: 0}
+        self.gos = dict.fromkeys(ENGINES, 0)
 
     def go(self, engine, after=None, **registers):
         for name, value in registers.items():
@@ -30,6 +31,9 @@ class Program:
 
     def compute(self, after=None, **registers):
         return self.go(isa.COMPUTE, after, **registers)
+
+    def vector(self, after=None, **registers):
+        return self.go(isa.VECTOR, after, **registers)
 
     def store(self, after=None, **registers):
         return self.go(isa.STORE, after, **registers)
@@ -58,10 +62,11 @@ class Machine:
         self.abuf = np.zeros((arch.abuf_depth, LANES), np.int16)
         self.wbuf = np.zeros((arch.wbuf_depth, arch.columns), np.int16)
         self.pbuf = np.zeros((arch.pbuf_depth, LANES), np.int16)
+        self.vbuf = np.zeros((arch.vbuf_depth, LANES), np.int16)
         self.columns = arch.columns
 
     def run(self, words):
-        registers = {e: {n: 0 for n in isa.REGS[e]} for e in (isa.LOAD, isa.COMPUTE, isa.STORE)}
+        registers = {e: {n: 0 for n in isa.REGS[e]} for e in ENGINES}
         names = {e: {n: name for name, (n, _, _) in isa.REGS[e].items()} for e in registers}
         for word in words:
             engine, number, value = isa.split(int(word))
@@ -72,9 +77,11 @@ class Machine:
                 r = registers[engine]
                 if engine == isa.COMPUTE:
                     compute(self.abuf, self.wbuf, self.pbuf, r, self.columns)
+                elif engine == isa.VECTOR:
+                    vector(self.abuf, self.vbuf, self.pbuf, r)
                 else:
                     (self._load if engine == isa.LOAD else self._store)(r)
-            elif number > isa.WAIT_STORE:
+            elif number not in isa.COMMON_REGS.values():
                 registers[engine][names[engine][number]] = value
         raise ValueError("no END")
 
@@ -88,6 +95,7 @@ class Machine:
 
     def _load(self, r):
         fmt = Format.from_code(r["FORMAT"], r["SEGMENT"])
+        memories = {isa.MEM_ABUF: self.abuf, isa.MEM_PBUF: self.pbuf, isa.MEM_VBUF: self.vbuf}
         i = np.arange(r["RUN_LEN"])
         for where, dst in self._runs(r, "DST", "DST_STRIDE"):
             vectors = decode_blocks(self.region[where], fmt, r["RUN_LEN"])
@@ -97,7 +105,7 @@ class Machine:
                 for w, s, v in zip(dst + word, slot, vectors, strict=True):
                     view[w % len(view), s] = v
             else:
-                memory = self.abuf if r["DST_MEM"] == isa.MEM_ABUF else self.pbuf
+                memory = memories[r["DST_MEM"]]
                 for a, v in zip(dst + i, vectors, strict=True):
                     memory[a % len(memory)] = v
 
