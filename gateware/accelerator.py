@@ -136,6 +136,8 @@ class Accelerator(LiteXModule):
             self.comb += If(dma.error, *error.raises(name, dma.offset))
             errors.append(error)
 
+        self.counters = Counters()
+
         # Supervision ----------------------------------------------------------------------------
         self.supervisor = supervisor = Supervisor(errors, watchdog, go_limit)
         executed, busy, idle, held = [dispatcher.taken], [], [], []
@@ -165,7 +167,7 @@ class Accelerator(LiteXModule):
             dispatcher.start.eq(supervisor.begin),
             dispatcher.program.eq(self.program),
             dispatcher.program_words.eq(self.program_words),
-            dispatcher.engines_idle.eq(Reduce("AND", idle)),
+            dispatcher.engines_idle.eq(Reduce("AND", [*idle, ~self.counters.busy])),
             self.busy.eq(supervisor.busy),
             self.done.eq(supervisor.done),
             self.error.eq(supervisor.error),
@@ -173,7 +175,7 @@ class Accelerator(LiteXModule):
         ]
 
         # Counters -------------------------------------------------------------------------------
-        self.counters = counters = Counters()
+        counters = self.counters
         self.profile_address = counters.address
         self.profile_data    = counters.data
         waiting = frontends[isa.COMPUTE].waiting
@@ -199,8 +201,9 @@ class Accelerator(LiteXModule):
             self.comb += event.eq(events[name])
         self.comb += [
             counters.clear.eq(supervisor.begin),
-            counters.mark.eq(dispatcher.mark),
-            counters.slot.eq(dispatcher.slot),
+            counters.mark.eq(dispatcher.mark | compute.frontend.lap),
+            counters.slot.eq(Mux(dispatcher.mark, dispatcher.slot, compute.frontend.slot)),
+            compute.frontend.lapping.eq(counters.busy),
             dispatcher.marked.eq(counters.done),
         ]
         self.sync += [

@@ -42,6 +42,10 @@ class CommandFrontend(LiteXModule):
         Out: held by a WAIT on that engine.
     idle : Signal
         No word inside and no GO executing.
+    lap, slot : Signal
+        Out: a LAP is executed, and its slot (COMPUTE only).
+    lapping : Signal
+        In: the last LAP's counters are being written, the next must wait.
     taken : Signal
         A word is executed this clock.
     illegal, word : Signal, Signal(32)
@@ -66,6 +70,9 @@ class CommandFrontend(LiteXModule):
             self.counts[e]  = Signal(isa.VALUE_BITS, name=f"count_{isa.ENGINES[e]}")
             self.waiting[e] = Signal(name=f"waiting_{isa.ENGINES[e]}")
         self.idle      = Signal()
+        self.lap       = Signal()
+        self.slot      = Signal(max=isa.PROFILE_SLOTS)
+        self.lapping   = Signal()
         self.taken     = Signal()
         self.illegal   = Signal()
         self.word      = Signal(32)
@@ -103,6 +110,9 @@ class CommandFrontend(LiteXModule):
 
         # Wait ---------------------------------------------------------------------------------
         # The comparison is registered: `armed` from the second clock of a word on.
+        is_lap  = Signal()
+        if engine == isa.COMPUTE:
+            self.comb += is_lap.eq(self.word[isa.ENGINE_SHIFT:] == isa.CTRL)
         count   = Signal(isa.VALUE_BITS)
         armed   = Signal()
         reached = Signal()
@@ -111,7 +121,7 @@ class CommandFrontend(LiteXModule):
         self.comb += held.eq(valid & ~self.busy & ~(armed & reached))
         for e, waiting in self.waiting.items():
             counts[isa.WAIT_LOAD + e] = count.eq(self.counts[e])
-            self.comb += waiting.eq(held & (register == isa.WAIT_LOAD + e))
+            self.comb += waiting.eq(held & (register == isa.WAIT_LOAD + e) & ~is_lap)
         self.comb += Case(register, counts)
         self.sync += [
             armed.eq(valid & ~self.taken),
@@ -131,7 +141,15 @@ class CommandFrontend(LiteXModule):
         for number in counts:
             actions[number] = self.taken.eq(armed & reached)
         self.comb += [
-            If(valid & ~self.busy & ~stopped, Case(register, actions)),
+            self.slot.eq(value),
+            If(valid & ~self.busy & ~stopped,
+                If(is_lap,
+                    self.lap.eq(~self.lapping),
+                    self.taken.eq(~self.lapping),
+                ).Else(
+                    Case(register, actions)
+                )
+            ),
             self.idle.eq(~valid & ~self.busy),
         ]
         self.sync += [

@@ -15,7 +15,7 @@ class Counters(LiteXModule):
     """Counts events; on ``mark`` stores a counter a clock into a profile slot and restarts it.
 
     A counter restarts in the clock in which it is stored, so that the slots of a program add up to
-    its clocks. Only "cycles" may count while ``mark`` is at work: the engines are idle.
+    its clocks, be they taken while the engines work or not.
 
     Attributes
     ----------
@@ -24,9 +24,9 @@ class Counters(LiteXModule):
     clear : Signal
         In: all counters to 0. The profile memory keeps what it has.
     mark, slot : Signal, Signal(7)
-        In: pulse, and the profile slot; the slot must stay until ``done``.
-    done : Signal
-        Out: pulse, the slot is written.
+        In: pulse, not while ``busy``, and the profile slot.
+    busy, done : Signal
+        Out: a slot is being written; it is (pulse).
     address, data : Signal(11), Signal(32)
         Read port of the profile memory: slot*16 + counter; data two clocks later.
     """
@@ -37,6 +37,7 @@ class Counters(LiteXModule):
         self.clear   = Signal()
         self.mark    = Signal()
         self.slot    = Signal(max=isa.PROFILE_SLOTS)
+        self.busy    = Signal()
         self.done    = Signal()
         self.address = Signal(max=isa.PROFILE_SLOTS*SLOT_COUNTERS)
         self.data    = Signal(COUNTER_BITS)
@@ -54,8 +55,7 @@ class Counters(LiteXModule):
             self.sync += [
                 event_d.eq(event),
                 counter.eq(counter + event_d),
-                # Constants, so that this is the registers' reset: nothing but cycles counts here.
-                If(storing & (index == i), counter.eq(int(name == "cycles"))),
+                If(storing & (index == i), counter.eq(event_d)),
                 If(self.clear, counter.eq(0)),
             ]
             values[i] = counter
@@ -63,17 +63,21 @@ class Counters(LiteXModule):
 
         # Profile memory.
         memory = Memory(COUNTER_BITS, isa.PROFILE_SLOTS*SLOT_COUNTERS, name="profile")
+        slot   = Signal.like(self.slot)
         write  = memory.get_port(write_capable=True)
         read   = memory.get_port(mode=READ_FIRST)
         self.specials += memory, write, read
         self.sync += [
             write.we.eq(storing),
-            write.adr.eq(Cat(index, self.slot)),
+            write.adr.eq(Cat(index, slot)),
             write.dat_w.eq(value),
             If(storing, index.eq(index + 1)),
             If(index == SLOT_COUNTERS - 1, storing.eq(0)),
-            If(self.mark, storing.eq(1)),
+            If(self.mark, storing.eq(1), slot.eq(self.slot)),
             self.done.eq(storing & (index == SLOT_COUNTERS - 1)),
             self.data.eq(read.dat_r),
         ]
-        self.comb += read.adr.eq(self.address)
+        self.comb += [
+            self.busy.eq(storing | self.done),
+            read.adr.eq(self.address),
+        ]

@@ -121,12 +121,15 @@ class Dispatcher(LiteXModule):
             )
         )
         done    = Signal()
-        actions = {
-            isa.CTRL  : NextState("CTRL"),
-            "default" : self.error.raises("ILLEGAL", word),
-        }
+        actions = {"default": self.error.raises("ILLEGAL", word)}
         for e, sink in sinks.items():
             actions[e] = [sink.valid.eq(1), done.eq(sink.ready)]
+        # A LAP is COMPUTE's to execute.
+        actions[isa.CTRL] = If((register == isa.LAP) & (value < isa.PROFILE_SLOTS),
+            *actions[isa.COMPUTE]
+        ).Else(
+            NextState("CTRL")
+        )
         fsm.act("DISPATCH",
             Case(engine, actions),
             If(done,
@@ -145,9 +148,9 @@ class Dispatcher(LiteXModule):
             If(~settle[-1],
                 NextValue(settle, settle + 1)
             ),
-            If((register != isa.END) & (register != isa.MARK),
+            If((register != isa.END) & (register != isa.MARK) & (register != isa.LAP),
                 *self.error.raises("ILLEGAL", word)
-            ).Elif((register == isa.MARK) & (value >= isa.PROFILE_SLOTS),
+            ).Elif((register != isa.END) & (value >= isa.PROFILE_SLOTS),
                 *self.error.raises("PARAMETER", word)
             ).Elif(settle[-1] & idle,
                 If(register == isa.END,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..spec import isa
 from ..spec.formats import LANES
-from .channels import is_pointwise
+from .channels import is_pointwise, place
 from .emit import (
     RAW16_FORMAT,
     Memories,
@@ -26,7 +26,6 @@ from .tiling import Tiling, split
 
 MOST_LAYERS = 8
 STEP_ROWS = (1, 2, 4, 8)
-BANKS = 4
 
 
 @dataclass(frozen=True)
@@ -168,26 +167,16 @@ class Chain:
                 node.ring = max(node.ring, 1)
 
     def _place(self):
-        """ABUF places: what COMPUTE writes and VECTOR reads from the bottom, the rest from the next
-        bank on if it fits: so they rarely meet at a port."""
-        def by_vector(node):
-            return any(geo.op == DEPTHWISE for _, geo in self._consumers(node.name))
-
-        at, depth = 0, self.arch.abuf_depth
-        bank = depth // BANKS
-        nodes = sorted(self.nodes.values(), key=lambda n: (not by_vector(n), n.external))
-        sizes = [n.ring * n.row for n in nodes]
-        if sum(sizes) > depth:
-            return False
-        before = True
-        for i, node in enumerate(nodes):
-            if before and not by_vector(node):
-                aligned = -(-at // bank) * bank
-                at = aligned if aligned + sum(sizes[i:]) <= depth else at
-                before = False
-            node.place = at
-            at += sizes[i]
-        return True
+        """ABUF places: what VECTOR reads, what both read, what COMPUTE reads, what STORE reads."""
+        groups = [{}, {}, {}, {}]
+        for node in self.nodes.values():
+            readers = {geo.vector for _, geo in self._consumers(node.name)}
+            group = 3 if not readers else 1 if len(readers) == 2 else 0 if True in readers else 2
+            groups[group][node.name] = node.ring * node.row
+        places = place(groups, self.arch.abuf_depth)
+        for node in self.nodes.values():
+            node.place = places[node.name] if places else 0
+        return places is not None
 
 
 class ChainEmitter:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import lcm
 
 from ..spec import isa
-from .emit import Addresses, LayerEmitter, Memories, registers_of
+from .emit import BANKS, Addresses, LayerEmitter, Memories, registers_of
 from .graph import ADD, CONV, DEPTHWISE, POOL
 from .tiling import Tiling, split
 
@@ -58,6 +58,28 @@ def keeps_to_itself(layers, network):
         if not any(layer is mine for mine in layers))
 
 
+def place(groups, depth):
+    """ABUF places of tensors, name -> address, or None if they do not fit.
+
+    groups: a list of dicts name -> size (vectors). One tensor lies behind the other, but a group on
+    banks of its own as long as all find room: two engines that read from a bank, or write to one,
+    halve their pace, so what one reads and what another reads belong in different groups.
+    """
+    places, at = {}, 0
+    left = sum(sum(group.values()) for group in groups)
+    if left > depth:
+        return None
+    for group in groups:
+        aligned = -(-at // (depth // BANKS)) * (depth // BANKS)
+        if any(group.values()) and aligned + left <= depth:
+            at = aligned
+        for name, size in group.items():
+            places[name] = at
+            at += size
+            left -= size
+    return places
+
+
 class Pipeline:
     """ABUF places: ``fits`` if they do. layers, geos: of the pipeline; tiling: ChannelTiling."""
 
@@ -71,18 +93,16 @@ class Pipeline:
         self.result = second.out_rows * second.out_vecs * (second.cout if self.stays else range_)
         self.final = geos[2].out_rows * geos[2].cout * geos[2].out_vecs if self.stays else 0
         self.added = self.final if len(layers) > 3 else 0
-        at, self.places = 0, {}
-        for name, size in (("middle0", self.middle), ("middle1", self.middle),
-                           ("result0", self.result), ("result1", 0 if self.stays else self.result),
-                           ("input", self.input), ("final", self.final), ("added", self.added)):
-            self.places[name] = at
-            at += size
-        if self.stays and len(layers) == 3:
-            # The input is done with when the second convolution begins.
-            at -= self.final + self.input
+        # Without an add the input is done with when the second convolution begins.
+        shared = self.stays and len(layers) == 3
+        self.places = place([
+            {"middle0": self.middle, "middle1": self.middle},
+            {"result0": self.result, "result1": 0 if self.stays else self.result},
+            {"input": max(self.input, self.final) if shared else self.input},
+            {"final": 0 if shared else self.final}, {"added": self.added}], arch.abuf_depth)
+        self.fits = self.places is not None
+        if shared and self.fits:
             self.places["final"] = self.places["input"]
-            at += max(self.final, self.input)
-        self.fits = at <= arch.abuf_depth
 
 
 class PipelineEmitter:

@@ -185,7 +185,7 @@ class Golden:
     def run(self, inputs, after_layer=None):
         """inputs: sequence of encoded input tensors (bytes). Returns the encoded outputs, bytes.
 
-        ``after_layer(slot, read)`` is called at every MARK; ``read(offset, size)`` gives
+        ``after_layer(slot, read)`` is called at every MARK and LAP; ``read(offset, size)`` gives
         (batch, size) uint8 of the region.
         """
         header = self.image.header

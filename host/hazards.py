@@ -21,8 +21,8 @@ class HazardError(ValueError):
 
 
 def walk(words):
-    """Program words -> list of Go, MARKs included, up to END. ValueError: an unknown register, a
-    WAIT for a GO that comes later, a program without END."""
+    """Program words -> list of Go, MARKs and LAPs included, up to END. ValueError: an unknown
+    register, a WAIT for a GO that comes later, a program without END."""
     registers = {e: dict.fromkeys(isa.REGS[e], 0) for e in ENGINES}
     count = dict.fromkeys(ENGINES, 0)
     waits = {e: {} for e in ENGINES}
@@ -32,6 +32,8 @@ def walk(words):
         if engine == isa.CTRL:
             if reg == isa.END:
                 return gos
+            if reg not in (isa.MARK, isa.LAP):
+                raise HazardError(f"word {position}: ctrl has no register {reg}")
             gos.append(Go(isa.CTRL, value, position, waits=dict(waits[isa.COMPUTE])))
         elif reg == isa.GO:
             gos.append(Go(engine, count[engine], position, dict(registers[engine]),

@@ -13,7 +13,7 @@ from .program import ENGINES, FORMATS
 LATENCY = {isa.LOAD: 40, isa.STORE: 40, isa.COMPUTE: 50, isa.VECTOR: 50}
 # Clocks a 32-bit word takes at the DRAM, refresh and row changes included: what layers that wait
 # for DRAM took in the simulated SoC.
-CLOCKS_PER_WORD = 1.13
+CLOCKS_PER_WORD = 1.07
 
 
 def window_vectors(r):
@@ -68,7 +68,7 @@ class _Stream:
 
 
 def predict(gos, columns, clocks_per_word=CLOCKS_PER_WORD):
-    """gos: list of host.program.Go. Returns a dict a MARK: {slot, cycles, compute, vector, load,
+    """gos: list of host.program.Go. Returns a dict a LAP: {slot, cycles, compute, vector, load,
     store, read_words, write_words}; compute .. store are the clocks each engine works.
 
     clocks_per_word: 0 stands for a memory that never makes anyone wait.
@@ -105,7 +105,7 @@ def predict(gos, columns, clocks_per_word=CLOCKS_PER_WORD):
 
 
 def _run(lists, clocks_per_word, total):
-    """Runs the engines' lists of (work, waits, layer) to their end; returns the time of each MARK
+    """Runs the engines' lists of (work, waits, layer) to their end; returns the time of each LAP
     (work None), adds LOAD's and STORE's clocks to ``total``."""
     now, marks = 0.0, []
     position = dict.fromkeys(ENGINES, 0)

@@ -29,8 +29,8 @@ REGISTER_NAMES = {e: {number: name for name, (number, _, _) in isa.REGS[e].items
 @dataclass
 class Go:
     """One GO: ``registers`` name -> int as the engine has them, ``waits`` engine -> completed GOs,
-    ``index`` among its engine's GOs, ``position`` of its word. A MARK is a Go of engine CTRL whose
-    index is the slot; its waits are COMPUTE's."""
+    ``index`` among its engine's GOs, ``position`` of its word. A MARK or LAP is a Go of engine CTRL
+    whose index is the slot; its waits are COMPUTE's."""
 
     engine: int
     index: int
@@ -172,7 +172,7 @@ _ENCODERS = {(e, name): _encoder(e, name) for e in ENGINES for name in isa.REGS[
 
 
 class Program:
-    """``words``: the program so far; ``gos``: its GOs and MARKs as Go, in order."""
+    """``words``: the program so far; ``gos``: its GOs and LAPs as Go, in order."""
 
     def __init__(self, arch):
         self.arch = arch
@@ -211,8 +211,8 @@ class Program:
             self._recent.setdefault((memory, engine, write), []).append((index + 1, start, stop))
 
     def mark(self, slot, everything=False):
-        """End of a layer: counters into profile slot ``slot`` when COMPUTE comes here, and VECTOR
-        has done the layer if COMPUTE had no part in it. everything: when all GOs are complete."""
+        """End of a layer: a LAP into profile slot ``slot`` when COMPUTE comes here, and VECTOR has
+        done the layer if COMPUTE had no part in it. everything: when all GOs are complete."""
         e = isa.COMPUTE
         last = next((go.engine for go in reversed(self.gos)
                      if go.engine in (isa.COMPUTE, isa.VECTOR)), e)
@@ -223,7 +223,7 @@ class Program:
             self.words.append(e << isa.ENGINE_SHIFT | WAITS[other] << isa.REG_SHIFT | count)
             self._know(e, {other: count})
         self.gos.append(Go(isa.CTRL, slot, len(self.words), waits=waits))
-        self.words.append(isa.word(isa.CTRL, isa.MARK, slot))
+        self.words.append(isa.word(isa.CTRL, isa.LAP, slot))
 
     def end(self):
         self.words.append(isa.word(isa.CTRL, isa.END, 0))

@@ -192,10 +192,11 @@ VECTOR_REGS = {
     "CLAMP_HI": (29, 16, True),
     "FLAGS":    (30, 2, False),    # FLAG_POOL only.
 }
-# CTRL words act in the dispatcher: END ends the program once all engines are idle and their queues
-# empty; MARK waits for the same, then writes the counters into profile slot `value`.
-END, MARK = 0, 1
-CTRL_REGS = {"END": (END, 24, False), "MARK": (MARK, 24, False)}
+# CTRL words. END ends the program once all engines are idle and their queues empty. MARK waits for
+# the same, then writes the counters into profile slot `value` and begins them anew; LAP does so
+# when COMPUTE comes to it in its queue, and holds up nobody.
+END, MARK, LAP = 0, 1, 2
+CTRL_REGS = {"END": (END, 24, False), "MARK": (MARK, 24, False), "LAP": (LAP, 24, False)}
 REGS = {LOAD: LOAD_REGS, COMPUTE: COMPUTE_REGS, STORE: STORE_REGS, VECTOR: VECTOR_REGS,
         CTRL: CTRL_REGS}
 
@@ -210,7 +211,7 @@ VECTOR_KW, VECTOR_KH, VECTOR_PAD = 3, 16, 2   # Largest of a VECTOR GO that is n
 # b carries the rounding constant 1 << (s-1).
 PARAM_M_BITS, PARAM_S_BITS, PARAM_B_BITS = 16, 6, 42
 
-# Counters, 32 bits each, in this order in a profile slot. They count since the last MARK.
+# Counters, 32 bits each, in this order in a profile slot. They count since the last MARK or LAP.
 COUNTERS = (
     "cycles",             # System clocks.
     "mac_cycles",         # Clocks in which the array took an operand.

@@ -284,6 +284,36 @@ def test_profile_slots_add_up(bench):
     assert cycles <= status.run_cycles <= cycles + 40
 
 
+def test_laps_hold_up_nobody(bench):
+    """Counters of COMPUTE's laps add up, and LOAD goes on meanwhile."""
+    def program(laps):
+        p = Program()
+        for slot in range(3):
+            p.load(ADDR=0, RUNS=1, RUN_LEN=100 + slot, FORMAT=RAW8.code, DST_MEM=isa.MEM_ABUF,
+                   DST=0)
+            if laps:
+                p.lap(slot, {isa.LOAD: slot} if slot else None)
+                p.lap(16 + slot)     # The one before is still being written.
+        return p.mark(5).end()
+
+    runs = {}
+    for laps in (False, True):
+        words = program(laps).words
+        _, (status,), (profile,) = bench.run(place(region_of(1), words),
+                                             [Run(4*PROGRAM, len(words), seed=0)])
+        assert status.done and status.layers_done == (7 if laps else 1)
+        runs[laps] = status.run_cycles, profile
+    order = [0, 16, 1, 17, 2, 18, 5]
+    slots = runs[True][1][order]
+    cycles = [int(n) for n in slots[:, isa.COUNTERS.index("cycles")]]
+    assert sum(cycles) <= runs[True][0] <= sum(cycles) + 40
+    assert cycles[1] == cycles[3] == cycles[5] == 16 + 2
+    reads = [int(n) for n in slots[:, isa.COUNTERS.index("read_words")]]
+    assert sum(reads) == 303 and reads[0] == 0 and 80 <= reads[2] <= 120 and reads[6] > 50
+    # Only the LAPs behind the last LOAD may take longer than it.
+    assert abs(runs[True][0] - runs[False][0]) < 30
+
+
 # Errors -------------------------------------------------------------------------------------------
 
 END = isa.word(isa.CTRL, isa.END, 0)
@@ -299,10 +329,11 @@ BAD_COMPUTE = isa.COMPUTE << 29 | 31 << 24 | 4
     ([BAD_COMPUTE, END], "ILLEGAL", BAD_COMPUTE),
     ([BAD_STORE, END], "ILLEGAL", BAD_STORE),
     ([BAD_VECTOR, END], "ILLEGAL", BAD_VECTOR),
-    ([isa.CTRL << 29 | 2 << 24, END], "ILLEGAL", isa.CTRL << 29 | 2 << 24),
+    ([isa.CTRL << 29 | 3 << 24, END], "ILLEGAL", isa.CTRL << 29 | 3 << 24),
     *(([isa.word(isa.LOAD, 5, 5), engine << 29 | 1, END], "ILLEGAL", engine << 29 | 1)
       for engine in (5, 6, 7)),                              # No such engine.
-    ([isa.word(isa.CTRL, isa.MARK, 128), END], "PARAMETER", isa.word(isa.CTRL, isa.MARK, 128)),
+    *(([isa.word(isa.CTRL, n, 128), END], "PARAMETER", isa.word(isa.CTRL, n, 128))
+      for n in (isa.MARK, isa.LAP)),
     # COMPUTE: STRIDE is 0.
     (Program().compute(CIN=1, KH=1, KW=1, OUT_ROWS=1, OUT_VECS=1, COUT=1).end().words,
      "PARAMETER", isa.COMPUTE << 29),

@@ -203,6 +203,6 @@ def test_inspect(image):
     assert image.hash in text and "depthwise" in text
     for section in image.sections:
         assert f"{section.crc:08x}" in text and hashlib.sha256(section.data).hexdigest() in text
-    listing = [line for line in text.splitlines() if " GO" in line or " MARK" in line]
+    listing = [line for line in text.splitlines() if " GO" in line or " LAP" in line]
     assert len(listing) > len(image.meta["layers"])
     assert f"{sum(layer['stored_bytes'] for layer in image.meta['layers']):,} stored" in text

@@ -173,11 +173,11 @@ def test_every_wait_is_needed_and_missed(seed):
         return w >> isa.ENGINE_SHIFT != isa.CTRL and \
             isa.WAIT_LOAD <= isa.split(w)[1] <= isa.WAIT_VECTOR
 
-    waits, for_mark = [], False       # Those before a MARK are for the counters.
+    waits, for_mark = [], False       # Those before a LAP are for the counters.
     for i in reversed(range(len(words))):
         if is_wait(words[i]) and not for_mark:
             waits.append(i)
-        for_mark = isa.split(words[i])[:2] == (isa.CTRL, isa.MARK) or (
+        for_mark = isa.split(words[i])[:2] == (isa.CTRL, isa.LAP) or (
             for_mark and is_wait(words[i]))
     assert len(waits) > 10
     for i in waits:

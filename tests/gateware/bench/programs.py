@@ -42,6 +42,12 @@ class Program:
         self.words.append(isa.word(isa.CTRL, isa.MARK, slot))
         return self
 
+    def lap(self, slot, after=None):
+        for other, count in (after or {}).items():
+            self.words.append(isa.word(isa.COMPUTE, isa.WAIT_LOAD + other, count))
+        self.words.append(isa.word(isa.CTRL, isa.LAP, slot))
+        return self
+
     def end(self):
         self.words.append(isa.word(isa.CTRL, isa.END, 0))
         return self
