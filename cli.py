@@ -204,6 +204,23 @@ def build(board: Annotated[str, typer.Option(help="A board of soc/boards.py.")] 
     _soc("board", "--board", board)
 
 
+@app.command()
+def bench(
+    weights: Annotated[str, typer.Option(help="Storage format of the weights.")] = "zfpi8",
+    activations: Annotated[str, typer.Option(help="... of the activations.")] = "zfpi8",
+    nets: Annotated[str, typer.Option(help="mobilenet_v2_224 | mobilenet_v2_035_160 | "
+                                      "mobilenet_v2_96, several by commas; default all.")] = "",
+):
+    """Measure whole networks on the simulated SoC with 128 multipliers, into docs/results.
+
+    Example: `litepress bench --nets mobilenet_v2_96`
+    """
+    code = subprocess.call([sys.executable, "-m", "litepress.bench.cycles", "--weights", weights,
+                            "--activations", activations, *(["--nets", nets] if nets else [])])
+    if code:
+        raise typer.Exit(code)
+
+
 def main():
     """Entry point: errors become one line and exit code 1 (LITEPRESS_DEBUG=1: a traceback)."""
     try:

@@ -9,6 +9,7 @@ import os
 import matplotlib
 
 from .accuracy import ROWS
+from .cycles import NETS
 from .results import RESULTS
 
 matplotlib.use("Agg")
@@ -16,6 +17,7 @@ import matplotlib.pyplot as plt
 
 README = RESULTS.parents[1] / "README.md"
 QUANTIZATION = RESULTS.parent / "quantization.md"
+PERFORMANCE = RESULTS.parent / "performance.md"
 BEGIN, END = "<!-- results: made by python -m litepress.bench.tables -->", "<!-- /results -->"
 CAUSES = (("mac_cycles", "array busy", "#2a7"), ("stall_load", "waits for LOAD", "#d73"),
           ("stall_store", "waits for STORE", "#36c"))
@@ -79,6 +81,27 @@ def accuracy_table(figures):
     return lines
 
 
+def cycles_table(figures):
+    """Markdown lines of docs/results/cycles.json's figures."""
+    nets = [net for net in NETS if f"{net.key}_cycles" in figures]
+    lines = [f"| | {' | '.join(net.title for net in nets)} |", "|---" * (len(nets) + 1) + "|"]
+    for text, key, form in (
+            ("clocks a frame, simulated SoC", "cycles", "{:,.0f}"),
+            ("predicted", "predicted_cycles", "{:,.0f}"),
+            ("prediction's error", "prediction_error_percent", "{:+.1f} %"),
+            ("with unlimited memory", "unlimited_memory_cycles", "{:,.0f}"),
+            ("memory ratio", "memory_ratio", "{:.3f}"),
+            ("MACs a clock", "macs_per_cycle", "{:.1f}"),
+            ("multipliers busy in 1x1 layers", "pointwise_utilisation", "{:.0f} %"),
+            ("sequencing", "overhead_percent", "{:.2f} %"),
+            ("DRAM bytes a frame", "dram_bytes", "{:,.0f}"),
+            ("with 32 bits a value, predicted", "predicted_32bit_cycles", "{:,.0f}"),
+            ("speed-up over that", "speedup_over_32bit", "{:.2f}")):
+        values = [form.format(figures[f"{net.key}_{key}"]) for net in nets]
+        lines.append(f"| {text} | {' | '.join(values)} |")
+    return lines
+
+
 def picture(demo, path):
     """A bar a layer: clocks by what the array did."""
     layers = demo["slots"]
@@ -112,7 +135,8 @@ def fill(path, lines):
 
 
 def main():
-    """Write docs/results/demo.svg and the tables of README and docs/quantization.md."""
+    """Write docs/results/demo.svg and the tables of README, docs/quantization.md and
+    docs/performance.md."""
     results = [read(name) for name in ("demo", "tensors", "accuracy", "synth", "ebpc")]
     picture(results[0], RESULTS / "demo.svg")
     lines = ["| measured | |", "|---|---|"]
@@ -122,6 +146,9 @@ def main():
               "data in `docs/results/`."]
     fill(README, lines)
     fill(QUANTIZATION, accuracy_table(results[2]["figures"]))
+    cycles = read("cycles")
+    fill(PERFORMANCE, [*cycles_table(cycles["figures"]), "",
+                       f"Made by `{cycles['command']}`: {cycles['data']}."])
 
 
 if __name__ == "__main__":

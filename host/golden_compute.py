@@ -163,9 +163,9 @@ def _write(abuf, pbuf, r, acc):
 def vector(abuf, vbuf, pbuf, r):
     """Execute one VECTOR GO on ``abuf`` and ``pbuf`` as in compute and ``vbuf`` int16 (depth, 4);
     writes ``abuf``. OverflowError as in compute."""
-    if not all(r[n] for n in ("COUT", "OUT_ROWS", "OUT_VECS")):
-        return
     pool = bool(r["FLAGS"] & isa.FLAG_POOL)
+    if not (r["COUT"] and (pool or (r["OUT_ROWS"] and r["OUT_VECS"]))):
+        return
     ring = r["RING"] or ADDRESS_MASK + 1
     channels = np.arange(r["COUT"])
     taps = 1 if pool else r["KH"] * r["KW"]

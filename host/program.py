@@ -128,7 +128,7 @@ def _compute(r, arch):
 def _vector(r, arch):
     pool = r["FLAGS"] & isa.FLAG_POOL
     rows, vectors = (1, 1) if pool else (r["OUT_ROWS"], r["OUT_VECS"])
-    if not (r["COUT"] and r["OUT_ROWS"] and r["OUT_VECS"]):
+    if not (r["COUT"] and rows and vectors):
         return []
     ring = r["RING"] or 1 << 16
     reach = (r["COUT"] - 1) * r["IN_CH"] + -(-r["IN_W"] // LANES)

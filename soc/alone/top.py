@@ -5,7 +5,7 @@ from litex.gen import *
 from litex.gen.fhdl.verilog import convert
 from migen import *
 
-from litepress.gateware.accelerator import Accelerator
+from ...gateware.accelerator import Accelerator
 
 ADDRESS_BITS = 24
 

@@ -1,0 +1,111 @@
+"""Random layers, formats, tilings and chains: the accelerator against the golden model.
+
+Networks of random shapes, strides, paddings and storage formats, planned for arrays of 16, 64 and
+128 multipliers by a planner that takes any tiling, chain or pipeline that fits; then executed under
+Verilator on a DRAM with random stalls. The output must be the golden model's, byte by byte, and
+where all tensors have places of their own, so must they.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from networks import random_network
+
+from bench import Bench, Run
+from litepress.host import plan as planner
+from litepress.host.golden import Golden
+from litepress.host.pack import pack
+from litepress.host.tiling import candidates, geometry
+from litepress.spec.arch import Arch
+from litepress.spec.image import NOT_LOADED, PROGRAM
+
+ARCHS = {16: Arch(4, 2048, 2048, 128, 256), 64: Arch(16, 4096, 2048, 256, 512),
+         128: Arch(32, 4096, 2048, 256, 512)}
+ACTIVATIONS = ["zfpi8", "raw8", "raw16", "zfpe12", "zfpi6u", "zfpe5", "raw8u", "zfpi11nu", "ebpc8",
+               "ebpc8u", "zfpi9n"]
+WEIGHTS = ["raw16", "raw8", "zfpe8", "zfpi8", "zfpi6n", "zfpe13"]
+
+
+@lru_cache
+def bench(multipliers):
+    return Bench(ARCHS[multipliers], 2**20, 2**27)
+
+
+def network(rng, seed):
+    activations = ACTIVATIONS if seed % 3 else ACTIVATIONS[seed // 3 % len(ACTIVATIONS)]
+    return random_network(seed, activations, WEIGHTS[seed % len(WEIGHTS)],
+                          layers=int(rng.integers(2, 6)), most=26, channels=44)
+
+
+def anything(rng, patch):
+    """Make the planner take whatever fits."""
+    def choose(layer, tensors, arch, clocks_per_word=1.0):
+        geo = geometry(layer, tensors, arch)
+        fitting = candidates(geo, arch, hopeless=1e9)
+        return geo, fitting[rng.integers(len(fitting))], 1000
+
+    def choose_together(layers, geos, together, tensors, arch, clocks_per_word=1.0):
+        if not together:
+            return None
+        return together[rng.integers(len(together))].tiling, rng.integers(500, 1500) * len(layers)
+
+    patch.setattr(planner, "choose", choose)
+    patch.setattr(planner, "choose_together", choose_together)
+
+
+def run_case(multipliers, seed, patch):
+    rng = np.random.default_rng([seed, multipliers])
+    anything(rng, patch)
+    net, image = network(rng, seed), None
+    while image is None:
+        try:
+            keep = bool(rng.integers(2))
+            image = pack(net, ARCHS[multipliers], keep=keep)
+        except planner.PlanError:       # Planes too large for this ABUF: a smaller network.
+            seed += 1000
+            net = network(rng, seed)
+    header = image.header
+    x = rng.integers(0, 256, header["input_bytes"], np.uint8)
+    if "ebpc" in str(image.input.fmt):
+        values = rng.integers(0, 100, image.input.shape).astype(np.int16)
+        x = np.frombuffer(image.encode_tensor(image.input.name, values), np.uint8)
+    dram = np.zeros(header["region_bytes"], np.uint8)
+    for section in image.sections:
+        if section.dram != NOT_LOADED:
+            dram[section.dram:section.dram + section.size] = np.frombuffer(section.data, np.uint8)
+    dram[header["input_offset"]:header["input_offset"] + len(x)] = x
+    golden = Golden(image, exact_bytes=True)
+    expected, = golden.run([x.tobytes()])
+    seeds = (0, int(rng.integers(1, 1 << 30)))      # Without stalls, with stalls.
+    for stalls in seeds:
+        out, (status,), _ = bench(multipliers).run(dram.tobytes(), [
+            Run(image.section(PROGRAM).dram, header["program_words"], seed=stalls)])
+        assert status.done and status.error is None, (seed, stalls, status)
+        at = header["output_offset"]
+        assert out[at:at + header["output_bytes"]] == expected, (seed, stalls)
+        # Without a place of its own, a tensor may be written over in part.
+        for name, tensor in image.meta["tensors"].items() if keep else ():
+            at, size = tensor["offset"], tensor["bytes"]
+            want = golden.read(at, size)[0].tobytes()
+            assert out[at:at + size] == want, (seed, stalls, name)
+    return image
+
+
+@pytest.mark.parametrize("multipliers", ARCHS)
+@pytest.mark.parametrize("seed", range(8))
+def test_random_layers(multipliers, seed, monkeypatch):
+    run_case(multipliers, seed, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("multipliers", ARCHS)
+def test_random_layers_at_length(multipliers, monkeypatch):
+    """240 networks of 4 to 20 layers; every kind of group has been among them."""
+    kinds = set()
+    for seed in range(100, 180):
+        for group in run_case(multipliers, seed, monkeypatch).meta["groups"]:
+            kinds |= {word for word in ("chain", "tight", "channels at a time", "then",
+                                        "input kept", "rows outer", "buffers 2+2")
+                      if word in group["tiling"]}
+    assert len(kinds) == 7
