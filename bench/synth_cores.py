@@ -84,11 +84,10 @@ def _block():
 
 
 def _ebpc():
-    # Blocks of 8 words of 16 bits take three symbols a clock: docs/cores/ebpc.md.
-    for word, block, least in ((8, 8, LEAST_MHZ), (16, 8, 85), (16, 16, LEAST_MHZ)):
+    for word, block in ((8, 8), (16, 8), (16, 16)):
         arguments = {"word": word, "block": block}
         yield Core(f"ebpc_{word}_{block}_decoder", EBPC, DECODER, "1 word", "ebpc", "EBPCDecoder",
-                   arguments | {"primitive": True}, headline=block == word, most=2.5, least=least)
+                   arguments | {"primitive": True}, headline=block == word, most=2.5)
         yield Core(f"ebpc_{word}_{block}_encoder", EBPC, ENCODER, "1 word", "ebpc", "EBPCEncoder",
                    arguments, headline=block == word, most=2.5)
 

@@ -55,13 +55,10 @@ class PlaneReader(Pipeline):
 
         # Bits from ``at`` on, in two steps. -----------------------------------------------------
         span = max(word, count*longest)
-        bits, at, *tags = self.stage(sink.bits, sink.at, sink.base, sink.extra, sink.left,
-            sink.ends, sink.end, sink.bad, sink.past, sink.where)
-        *tags, end, bad, past, where = tags
-        tags += [end, bad | (~end & past & (where != 0))]
         bits, at, *tags = self.stage(
-            pick(at[2:], [bits[4*i:4*i + span + 3] for i in range(1 << len(at) - 2)]), at[:2],
-            *tags)
+            pick(sink.at[2:], [sink.bits[4*i:4*i + span + 3]
+                for i in range(1 << len(sink.at) - 2)]),
+            sink.at[:2], sink.base, sink.extra, sink.left, sink.ends, sink.end, sink.bad)
         bits, *tags = self.stage(pick(at, [bits[i:i + span] for i in range(4)]), *tags)
 
         # Symbols: one is split off in each step. --------------------------------------------

@@ -33,6 +33,22 @@ def is_run(bits):
     return ~bits[0] & ~bits[1] & bits[2]
 
 
+def choose(index, options):
+    """As select, of bits, some of them constants: of a choice of 0 Yosys makes a late reset."""
+    if len(options) == 1:
+        return options[0]
+    half = len(options)//2
+    bit  = index[len(index) - 1]
+    low, high = (choose(index[:-1], part) for part in (options[:half], options[half:]))
+    if isinstance(low, int) and isinstance(high, int):
+        return low if low == high else bit if high else ~bit
+    if isinstance(high, int):
+        return bit | low if high else ~bit & low
+    if isinstance(low, int):
+        return ~bit | high if low else bit & high
+    return Mux(bit, high, low)
+
+
 class SymbolCodes:
     """What the table holds of a symbol: two bits for its length, and one for whether it is a run
     where no length tells (block = 16).
@@ -72,8 +88,8 @@ class SymbolCodes:
     def select(self, code, singles, run):
         """One of ``singles``, or ``run``: a bit, and with codes of three bits a constant."""
         if self.width < 3:
-            return select(code, [*singles, run])
-        single = select(code[:2], singles)
+            return choose(code, [*singles, run])
+        single = choose(code[:2], singles)
         return code[2] | single if run else ~code[2] & single
 
     def length(self, codes, total=0):

@@ -12,31 +12,33 @@ in the table as well, for the next table waits for that.
 """
 
 from functools import reduce
-from operator import and_, or_
+from itertools import combinations
+from operator import and_, or_, xor
 
 from litex.gen import *
 from litex.soc.interconnect import stream
 from migen import *
 from migen.fhdl.bitcontainer import value_bits_sign
+from migen.fhdl.structure import wrap
 
 from ...spec.formats import WORD_BITS
 from ..mux import Selector, select
-from .codes import RUN, SymbolCodes, chunk_bits, lanes, symbol_lengths
+from .codes import RUN, SymbolCodes, choose, chunk_bits, lanes, symbol_lengths
 from .znz_decoder import COUNT_BITS, in_order, no_more
+
+LATE = 0xeeea   # LUT4: A | (B & (C | D)).
 
 # Layouts ------------------------------------------------------------------------------------------
 
 def symbols_layout(word, block):
     """
     ``bits``, from ``at`` on: the first word of a block (``base``), or ``extra`` + 1 symbols, of
-    which only the first may be a run; ``left`` planes of the block are still to come, with them
-    it ``ends``. Or nothing but the end of a stream (``end``), or of a malformed one (``bad``); that
-    it is as well if ``past`` and not ``where`` = 0, for then the stream ends within symbols.
+    which only the first may be a run; ``left`` planes of the block were still to come, with them
+    it ``ends``. Or nothing but the end of a stream (``end``), or of a malformed one (``bad``).
     """
     chunk = chunk_bits(word, block)
     return [("bits", 2*chunk), ("at", log2_int(chunk)), ("base", 1), ("extra", 2),
-        ("left", bits_for(word + 1)), ("ends", 1), ("end", 1), ("bad", 1),
-        ("past", 1), ("where", log2_int(chunk))]
+        ("left", bits_for(word + 1)), ("ends", 1), ("end", 1), ("bad", 1)]
 
 # Chunks -------------------------------------------------------------------------------------------
 
@@ -114,6 +116,7 @@ class SymbolFramer(LiteXModule):
         chunk = chunk_bits(word, block)
         count = lanes(word, block)
         size  = log2_int(chunk)
+        fine  = log2_int(block)   # Low bits of a position: no symbol is longer than 2^fine.
         self.chunker = chunker = Chunker(word, chunk)
         self.command = chunker.command
         self.sink    = chunker.sink
@@ -121,9 +124,31 @@ class SymbolFramer(LiteXModule):
 
         # # #
 
+        def late(out, early, go):
+            """early | (go & (ending | beyond)): ``beyond`` is the last to be known."""
+            if not primitive:
+                return [out.eq(early | (go & (ending | select(by_run, beyond))))]
+            inputs = [Signal(), Signal()]
+            halves = [Signal() for _ in beyond] if by_run else [out]
+            self.specials += [Instance("LUT4", p_INIT=Constant(LATE, 16), i_A=inputs[0],
+                i_B=inputs[1], i_C=ending, i_D=last, o_Z=half)
+                for last, half in zip(beyond, halves, strict=True)]
+            if by_run:
+                self.specials += Instance("PFUMX", i_BLUT=halves[0], i_ALUT=halves[1], i_C0=run,
+                    o_Z=out)
+            return [signal.eq(e) for signal, e in zip(inputs, (early, go), strict=True)]
+
         def pick(index, options):
             self.submodules += (selector := Selector(index, options, primitive))
             return selector.out
+
+        def add(a, b):
+            """Sum and carry of as many bits each. No carry chain: it takes long to get there."""
+            sums, carry = [], 0
+            for x, y in zip(a, b, strict=True):
+                sums.append(x ^ y ^ carry)
+                carry = (x & y) | (carry & (x ^ y))
+            return Cat(*sums, carry)
 
         # Chunks: ``first``, and ``second`` after it. ----------------------------------------------
         class Chunk:
@@ -140,29 +165,37 @@ class SymbolFramer(LiteXModule):
         loaded = Signal()   # There is this,
         valid1 = Signal()   # the first,
         valid2 = Signal()   # the second,
-        valid3 = Signal()   # and a spare one: the chunker's ready must not wait for the step.
+        room   = Signal(reset=1)   # No spare one: the chunker's ready must not wait for the step.
+        clear  = Signal()   # There will be none.
         load   = Signal()   # The first becomes this, if it can.
         ahead  = Signal()   # It can: what its table needs of the second is there.
-        wait   = Signal()   # There is none, or nothing in it.
-        leave  = Signal()   # The step ends behind it.
+        none   = Signal()   # There is none, or nothing in it.
+        step   = Signal()
+        ending = Signal()   # It is the last one in this chunk,
+        beyond = [Signal() for _ in range(count - 1)]   # or its symbols end behind it: without a
+        run    = Signal()                               # run, with one; with two lanes, either.
+        by_run = [run][:count - 2]
         free1  = Signal()
         free2  = Signal()
         self.comb += [
             ahead.eq(valid1 & (first.final | valid2)),
             # Nothing leaves this chunk before what it needs of the next two is there.
-            free1.eq(~valid1 | (wait & ahead) | leave),
-            free2.eq(~valid2 | free1),
-            chunker.source.ready.eq(~valid3),
+            *late(load, none, step),
+            *late(free1, ~valid1 | (none & ahead), step & ahead),
+            *late(free2, ~valid1 | ~valid2 | (none & ahead), step & ahead),
+            *late(clear, ~valid1 | ~valid2 | (none & ahead) | (room & ~chunker.source.valid),
+                step & ahead),
+            chunker.source.ready.eq(room),
         ]
         self.sync += [
             If(load, loaded.eq(ahead), this.eq(first)),
             If(free1, valid1.eq(valid2), first.eq(second)),
             If(free2,
-                valid2.eq(valid3 | chunker.source.valid),
-                If(valid3, second.eq(spare)).Else(second.eq(chunker.source)),
+                valid2.eq(~room | chunker.source.valid),
+                If(room, second.eq(chunker.source)).Else(second.eq(spare)),
             ),
-            valid3.eq(~free2 & (valid3 | chunker.source.valid)),
-            If(~valid3, spare.eq(chunker.source)),
+            room.eq(clear),
+            If(room, spare.eq(chunker.source)),
         ]
 
         # Table ----------------------------------------------------------------------------------
@@ -184,6 +217,7 @@ class SymbolFramer(LiteXModule):
             return known[n, i]
 
         def registered(expressions):
+            expressions = list(map(wrap, expressions))
             column = [Signal(value_bits_sign(e)[0], reset_less=True) for e in expressions]
             self.sync += If(load, [c.eq(e) for c, e in zip(column, expressions, strict=True)])
             return column
@@ -195,9 +229,11 @@ class SymbolFramer(LiteXModule):
             if n == 0 or i >= chunk:
                 return int(i >= chunk)
             if (n, i) not in behinds:
-                behinds[n, i] = signal = Signal()
-                self.comb += signal.eq(codes.select(code(0, i),
-                    [ends_behind(n - 1, i + size) for size in codes.singles], 0))
+                behinds[n, i] = value = codes.select(code(0, i),
+                    [ends_behind(n - 1, i + size) for size in codes.singles], 0)
+                if not isinstance(value, int):
+                    behinds[n, i] = signal = Signal()
+                    self.comb += signal.eq(value)
             return behinds[n, i]
         behinds = {}
         def run_ends_behind(n, i):
@@ -205,8 +241,9 @@ class SymbolFramer(LiteXModule):
             after = i + lengths[RUN]
             if n == 0 or count == 2 or after >= chunk:
                 return int(after >= chunk)
-            long  = reduce(or_, (bits[after - 2 - k] for k in range(log2_int(word) - 1)))
-            return ~long & Mux(bits[after - 1], ends_behind(n - 1, after), ends_behind(n, after))
+            short = ~reduce(or_, (bits[after - 2 - k] for k in range(log2_int(word) - 1)))
+            return choose(short, [0, choose(bits[after - 1:after],
+                [ends_behind(n, after), ends_behind(n - 1, after)])])
 
         longest = max(lengths.values())
         near    = [range(chunk - min(chunk, 1 << log2_int((n + 1)*longest, False)), chunk)
@@ -217,8 +254,15 @@ class SymbolFramer(LiteXModule):
         zeros   = registered(no_more(self, first.data, first.final | (second.data == 0)))
 
         # Position -------------------------------------------------------------------------------
-        at     = Signal(size)
-        back   = Signal(size, reset=chunk - 1)   # chunk - 1 - at: half as much hangs on either.
+        # The low bits are used first. The high ones are added up a clock after they are known.
+        low    = Signal(fine)
+        back   = Signal(fine, reset=2**fine - 1)   # ~low: half as much hangs on either.
+        high   = Signal(size - fine)               # Before the last step, and what that added.
+        carry1 = Signal()
+        carry2 = Signal()
+        adds   = Signal(size - fine)
+        top    = Signal(size - fine)               # The sum.
+        at     = Cat(low, top)
         base   = Signal(reset=1)                                # A block may begin.
         before = Signal(max=word + 2)                           # Planes of the block that were left
         planes = Signal(max=word + 2)                           # before the last step, and its own.
@@ -229,11 +273,27 @@ class SymbolFramer(LiteXModule):
         rest   = Signal()
         value  = Signal(log2_int(word))                         # Planes of a run, - 2.
         follow = Cat(this.data, first.data)
+
+        def look(column, inverted=False):
+            """Entry at this position."""
+            parts = [column[i:i + 2**fine] for i in range(0, len(column), 2**fine)]
+            parts = [pick(back, part[::-1]) if inverted else pick(low, part) for part in parts]
+            return pick(top[:log2_int(len(parts))], parts) if len(parts) > 1 else parts[0]
+
+        units  = [high[0], adds[0], carry1, carry2]
+        twos   = [high[-1], adds[-1], *(a & b for a, b in combinations(units, 2))]
+        values = [Cat(*(follow[i + lengths[RUN] - 1 - k] for k in range(len(value))))
+            for i in range(chunk)]
+        if count > 2:
+            # The lowest bit is 0 but for runs, so that what depends on it need not ask for them.
+            odds   = registered([codes.is_run(code(0, i)) & bits[i + lengths[RUN] - 1]
+                for i in range(chunk)])
+            values = [Cat(odd, value[1:]) for odd, value in zip(odds, values, strict=True)]
         self.comb += [
-            *(code.eq(pick(at, column)) for code, column in zip(found, symbols, strict=True)),
-            rest.eq(pick(back, zeros[::-1])),
-            value.eq(pick(back, [Cat(*(follow[i + lengths[RUN] - 1 - k] for k in range(len(value))))
-                for i in reversed(range(chunk))])),
+            top.eq(Cat(*(reduce(xor, terms) for terms in (units, twos)[:len(top)]))),
+            *(code.eq(look(column)) for code, column in zip(found, symbols, strict=True)),
+            rest.eq(look(zeros, True)),
+            value.eq(look(values, True)),
         ]
 
         # Planes ---------------------------------------------------------------------------------
@@ -242,12 +302,13 @@ class SymbolFramer(LiteXModule):
         taken  = Signal(bits_for(count - 1))      # Symbols after the first.
         now    = Signal(len(planes))              # Planes of the step.
         closes = Signal()
-        run    = Signal()
         runs   = [codes.is_run(code) for code in found]
         reach  = [reduce(and_, [at[i] for i in range(log2_int(len(column)), size)],
-            pick(back[:log2_int(len(column))], column[::-1])) for column in cross]
+            look(column, True)) for column in cross]
         many   = Signal(bits_for(word + 1))       # Planes of a run.
-        step   = Signal()
+        far    = Signal()                         # The step has more bits than its first symbol:
+        more1  = Signal(size)                     # so many,
+        more2  = Signal(size)                     # so many if far.
         self.comb += [
             left.eq(before - planes),
             run.eq(runs[0]),
@@ -260,10 +321,13 @@ class SymbolFramer(LiteXModule):
             self.sync += If(step, less.eq(Mux(base, word, left - 1)))
             self.comb += [
                 taken.eq(~run & ~runs[1] & more),
+                far.eq(taken),
+                more1.eq(0),
+                more2.eq(codes.length(found[1:])),
                 now.eq(Mux(run, many, Mux(taken, 2, 1))),
                 closes.eq(Mux(run, left == many, Mux(taken, left == 2, left == 1))),
             ]
-            beyond = Mux(more, reach[1], reach[0])
+            behind = [Mux(more, reach[1], reach[0])]
         else:
             # A step has 4 planes at most, or a longer run alone: 17 planes in 7 clocks.
             short  = value[1:] == 0
@@ -278,6 +342,12 @@ class SymbolFramer(LiteXModule):
                 more[0].eq(second & Mux(run, short & Mux(value[0], four, three), left != 1)),
                 more[1].eq(third & Mux(run, short & ~value[0] & four, three)),
                 taken.eq(Cat(more[0] & ~more[1], more[1])),
+                # All that may follow the first symbol, or less: then one more, or none.
+                far.eq(second & Mux(run, short & four, ~runs[2] & three)),
+                more1.eq(Mux(second & Mux(run, is_[3] & ~value[0], left != 1),
+                    select(found[1], [*codes.singles, None]), 0)),
+                more2.eq(select(found[1], [*(Mux(value[0], n, select(found[2],
+                    [*(n + k for k in codes.singles), n])) for n in codes.singles), None])),
                 few.eq(taken + Mux(run, Mux(value[0], 2, 1), 0)),
                 now.eq(Mux(run & ~short, many, select(few, [1, 2, 3, 4]))),
                 # What would be left == now.
@@ -287,65 +357,63 @@ class SymbolFramer(LiteXModule):
                     left == many),
                     is_[1] | (is_[2] & second) | (is_[3] & third))),
             ]
-            # As select(Mux(run, run2, single), reach), but for the order of what is known.
-            beyond = (reach[0] & (~left[1] & ~four | (run & ~left[0] & ~four))
-                | (reach[1] & ~four & left[1] & (run == left[0]))
-                | (reach[2] & (four | (~run & (left[:2] == 3)))))
+            # As select(planes left, reach), but for the order of what is known.
+            behind = [Mux(is_[1], reach[0], Mux(is_[2], reach[1], reach[2])),
+                Mux(four, reach[2], Mux(is_[3], reach[1], reach[0]))]
 
         # Step -----------------------------------------------------------------------------------
-        where = Signal(size)
-        over  = Signal()                       # The step ends behind the chunk.
-        end   = Signal()
-        wrong = Signal()
-        after = [Signal(size) for _ in range(count)]
-        if count == 2:
-            self.comb += after[0].eq(at + codes.length(found[:1]))
-        else:
-            # Of three together the length would be late: all ends of the first are there before. As
-            # tables, for of sums ABC would make one again, behind the choice.
-            firsts = [Signal(size) for _ in range(4)]
-            self.comb += [
-                *(signal.eq(select(at, [(n + length) % chunk for n in range(chunk)]))
-                    for signal, length in zip(firsts, [*codes.singles, codes.run], strict=True)),
-                after[0].eq(select(found[0], firsts)),
-                after[2].eq(after[0] + codes.length(found[1:])),
-            ]
-        high   = [at[i] for i in range(log2_int(word), size)]
+        length = Signal(size)       # Of the first symbol.
+        after1 = Signal(fine + 1)   # Where it ends, and the step does; the highest bit: one more
+        after2 = Signal(fine + 1)   # for the high bits.
+        based  = add(low, Constant(word, size)[:fine])
+        filled = reduce(and_, at[log2_int(word):])   # A first word ends with the chunk, or behind.
+        end    = Signal()
+        wrong  = Signal()
+        bad    = Signal(reset_less=True)
         self.comb += [
-            after[1].eq(at + codes.length(found[:2])),
-            where.eq(Mux(base, Cat(at[:len(at) - len(high)], Cat(*high) + 1),
-                select(taken, [*after, *[None]*(2**len(taken) - count)]))),
-            over.eq(Mux(base, reduce(and_, high), beyond)),
+            length.eq(codes.length(found[:1])),
+            # Not both: if it has all 2^fine bits, the low ones of its length are 0.
+            after1.eq(add(low, length[:fine]) | Cat(Replicate(0, fine), length[fine])),
+            after2.eq(Mux(far, *(add(after1[:fine], more[:fine]) for more in (more2, more1)))),
+            *(signal.eq(e & ~base & ~this.final) for signal, e in zip(beyond, behind, strict=True)),
             end.eq(base & this.tail & (spent | rest)),
             wrong.eq(left[-1] | Mux(end, Mux(spent, at != 0, this.whole & (at == 0)), spent)),
-            source.past.eq(over & this.final),
-            source.where.eq(where),
-            source.valid.eq(loaded & ~skip & ~dead & (this.final | ahead)),
-            source.bits.eq(follow),
-            source.at.eq(at),
-            source.base.eq(base),
-            source.left.eq(left),
-            source.extra.eq(taken),
-            source.ends.eq(~base & closes),
-            source.end.eq(end),
-            source.bad.eq(wrong),
-            step.eq(source.valid & source.ready),
-            wait.eq(~loaded | skip | (step & end)),
-            leave.eq(step & over & ~this.final),
-            load.eq(wait | leave),
+            step.eq(source.ready & loaded & ~skip & ~dead & (this.final | ahead)),
+            none.eq(~loaded | skip),
+            ending.eq(base & (spent | (this.tail & rest) | (filled & ~this.final))),
+            # These registers have what came of the last step.
+            source.left.eq(before),
+            source.ends.eq(base),
+            source.bad.eq(bad | (spent & (at != 0))),
         ]
         self.sync += [
+            If(source.ready,
+                source.valid.eq(step),
+                source.bits.eq(follow),
+                source.at.eq(at),
+                source.base.eq(base),
+                source.extra.eq(taken),
+                source.end.eq(end),
+                bad.eq(wrong),
+            ),
             If(skip, skip.eq(~loaded)),
             If(step,
-                at.eq(where),
-                back.eq(~where),
-                spent.eq(over & this.final),
+                low.eq(Mux(base, based[:fine], after2[:fine])),
+                back.eq(~Mux(base, based[:fine], after2[:fine])),
+                high.eq(top),
+                carry1.eq((base & based[fine]) | (~base & after1[fine])),
+                carry2.eq(~base & after2[fine]),
+                adds.eq(Mux(base, word >> fine, Mux(far, more2[fine:], more1[fine:]))),
+                spent.eq(this.final & Mux(base, filled, select(by_run, behind))),
                 base.eq(~base & closes),
                 before.eq(Mux(base, word + 1, left)),
                 planes.eq(Mux(base, 0, now)),
                 If(end,
-                    at.eq(0),
-                    back.eq(chunk - 1),
+                    low.eq(0),
+                    back.eq(2**fine - 1),
+                    high.eq(0),
+                    carry1.eq(0),
+                    adds.eq(0),
                     spent.eq(0),
                     base.eq(1),
                     skip.eq(~this.final),
