@@ -87,9 +87,9 @@ def _ebpc():
     for word, block in ((8, 8), (16, 8), (16, 16)):
         arguments = {"word": word, "block": block}
         yield Core(f"ebpc_{word}_{block}_decoder", EBPC, DECODER, "1 word", "ebpc", "EBPCDecoder",
-                   arguments | {"primitive": True}, headline=block == word, most=2.5)
+                   arguments | {"primitive": True}, headline=True, most=2.5)
         yield Core(f"ebpc_{word}_{block}_encoder", EBPC, ENCODER, "1 word", "ebpc", "EBPCEncoder",
-                   arguments, headline=block == word, most=2.5)
+                   arguments, headline=True, most=2.5)
 
 
 CORES = {core.name: core for core in (*_zfpe(), *_block(), *_ebpc())}

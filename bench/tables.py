@@ -32,9 +32,10 @@ def read(name):
     return json.loads(path.read_text())
 
 
-def table(demo, tensors, accuracy, synth, ebpc):
+def table(demo, tensors, accuracy, synth, ebpc, cycles):
     """Rows of the README's table: (what, measured). Each a dict of docs/results."""
-    d, t, a, s, e = (results["figures"] for results in (demo, tensors, accuracy, synth, ebpc))
+    d, t, a, s, e, c = (results["figures"] for results in (demo, tensors, accuracy, synth, ebpc,
+                                                           cycles))
     kinds = [k.removeprefix("tensors_equal_") for k in t if k.startswith("tensors_equal_")]
     equal = ", ".join(f"{k}: {t[f'tensors_equal_{k}']} of {t[f'tensors_{k}']}" for k in kinds)
 
@@ -52,6 +53,9 @@ def table(demo, tensors, accuracy, synth, ebpc):
          f"{d['images_equal']:.0f} of {d['images']:.0f} test images"),
         ("System clocks an image", f"{d['cycles']:,.0f} on {d['multipliers']:.0f} multipliers, "
          "16-bit SDR SDRAM at 1:2"),
+        *((f"&ndash; {net.title}, 1,000 classes", f"{c[f'{net.key}_cycles']:,} on "
+           f"{c['multipliers']} multipliers; {c[f'{net.key}_speedup_over_32bit']:.1f} times faster "
+           "than predicted for 32 bits a value") for net in NETS),
         ("Loading over the UART, CRC checked on the device",
          f"{d['load_clocks_per_byte']:.1f} system clocks a byte"),
         ("EBPC, lossless: MobileNetV2's 8-bit feature maps, 224x224",
@@ -137,7 +141,7 @@ def fill(path, lines):
 def main():
     """Write docs/results/demo.svg and the tables of README, docs/quantization.md and
     docs/performance.md."""
-    results = [read(name) for name in ("demo", "tensors", "accuracy", "synth", "ebpc")]
+    results = [read(name) for name in ("demo", "tensors", "accuracy", "synth", "ebpc", "cycles")]
     picture(results[0], RESULTS / "demo.svg")
     lines = ["| measured | |", "|---|---|"]
     lines += [f"| {what} | {value} |" for what, value in table(*results)]
@@ -146,7 +150,7 @@ def main():
               "data in `docs/results/`."]
     fill(README, lines)
     fill(QUANTIZATION, accuracy_table(results[2]["figures"]))
-    cycles = read("cycles")
+    cycles = results[-1]
     fill(PERFORMANCE, [*cycles_table(cycles["figures"]), "",
                        f"Made by `{cycles['command']}`: {cycles['data']}."])
 
