@@ -20,7 +20,7 @@ QUANTIZATION = RESULTS.parent / "quantization.md"
 PERFORMANCE = RESULTS.parent / "performance.md"
 BEGIN, END = "<!-- results: made by python -m litepress.bench.tables -->", "<!-- /results -->"
 CAUSES = (("mac_cycles", "array busy", "#2a7"), ("stall_load", "waits for LOAD", "#d73"),
-          ("stall_store", "waits for STORE", "#36c"))
+          ("stall_vector", "waits for VECTOR", "#a5c"), ("stall_store", "waits for STORE", "#36c"))
 
 
 def read(name):

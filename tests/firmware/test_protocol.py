@@ -15,7 +15,7 @@ from litepress.spec import isa, wire
 
 CODES = {name: code for code, (name, _) in wire.ERRORS.items()}
 REGION = 1 << 20
-ARCH = (4, 2048, 512, 256, 128)   # The native hardware's.
+ARCH = (4, 2048, 512, 256, 256)   # The native hardware's.
 
 
 @pytest.fixture(scope="module")
