@@ -10,15 +10,16 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from any_plan import any_of_them, any_tiling
 from networks import random_network
 
 from bench import Bench, Run
 from litepress.host import plan as planner
 from litepress.host.golden import Golden
 from litepress.host.pack import pack
-from litepress.host.tiling import candidates, geometry
+from litepress.soc.alone import region
 from litepress.spec.arch import Arch
-from litepress.spec.image import NOT_LOADED, PROGRAM
+from litepress.spec.image import PROGRAM
 
 ARCHS = {16: Arch(4, 2048, 2048, 128, 256), 64: Arch(16, 4096, 2048, 256, 512),
          128: Arch(32, 4096, 2048, 256, 512)}
@@ -38,25 +39,10 @@ def network(rng, seed):
                           layers=int(rng.integers(2, 6)), most=26, channels=44)
 
 
-def anything(rng, patch):
-    """Make the planner take whatever fits."""
-    def choose(layer, tensors, arch, clocks_per_word=1.0):
-        geo = geometry(layer, tensors, arch)
-        fitting = candidates(geo, arch, hopeless=1e9)
-        return geo, fitting[rng.integers(len(fitting))], 1000
-
-    def choose_together(layers, geos, together, tensors, arch, clocks_per_word=1.0):
-        if not together:
-            return None
-        return together[rng.integers(len(together))].tiling, rng.integers(500, 1500) * len(layers)
-
-    patch.setattr(planner, "choose", choose)
-    patch.setattr(planner, "choose_together", choose_together)
-
-
 def run_case(multipliers, seed, patch):
     rng = np.random.default_rng([seed, multipliers])
-    anything(rng, patch)
+    patch.setattr(planner, "choose", any_tiling(rng))
+    patch.setattr(planner, "choose_together", any_of_them(rng))
     net, image = network(rng, seed), None
     while image is None:
         try:
@@ -70,16 +56,12 @@ def run_case(multipliers, seed, patch):
     if "ebpc" in str(image.input.fmt):
         values = rng.integers(0, 100, image.input.shape).astype(np.int16)
         x = np.frombuffer(image.encode_tensor(image.input.name, values), np.uint8)
-    dram = np.zeros(header["region_bytes"], np.uint8)
-    for section in image.sections:
-        if section.dram != NOT_LOADED:
-            dram[section.dram:section.dram + section.size] = np.frombuffer(section.data, np.uint8)
-    dram[header["input_offset"]:header["input_offset"] + len(x)] = x
+    dram = region(image, x.tobytes())
     golden = Golden(image, exact_bytes=True)
     expected, = golden.run([x.tobytes()])
     seeds = (0, int(rng.integers(1, 1 << 30)))      # Without stalls, with stalls.
     for stalls in seeds:
-        out, (status,), _ = bench(multipliers).run(dram.tobytes(), [
+        out, (status,), _ = bench(multipliers).run(dram, [
             Run(image.section(PROGRAM).dram, header["program_words"], seed=stalls)])
         assert status.done and status.error is None, (seed, stalls, status)
         at = header["output_offset"]

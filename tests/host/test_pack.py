@@ -3,6 +3,7 @@ and whole programs on the golden model against the layers computed without tiles
 
 import numpy as np
 import pytest
+from any_plan import any_of_them, any_tiling
 from networks import Builder, random_network
 
 from litepress.host import channels
@@ -15,7 +16,6 @@ from litepress.host.hazards import HazardError, check, walk
 from litepress.host.pack import PackError, encode_weights, pack
 from litepress.host.plan import plan
 from litepress.host.reference import run_reference, store_weights
-from litepress.host.tiling import candidates, geometry
 from litepress.spec import isa
 from litepress.spec.arch import ARCHS, Arch
 from litepress.spec.formats import Format
@@ -38,24 +38,6 @@ def network(seed, **options):
 
 def inputs(net, rng, count=1):
     return rng.integers(-3000, 3000, (count, *net.tensors[net.input].shape)).astype(np.int16)
-
-
-def any_tiling(rng):
-    """A ``choose`` that takes any tiling that fits, not the best."""
-    def choose(layer, tensors, arch, clocks_per_word=1.0):
-        geo = geometry(layer, tensors, arch)
-        fitting = candidates(geo, arch, hopeless=1e9)
-        return geo, fitting[rng.integers(len(fitting))], 1000
-    return choose
-
-
-def any_of_them(rng):
-    """A ``choose_together`` that takes any that fits, and sometimes wants it and sometimes not."""
-    def choose_together(layers, geos, together, tensors, arch, clocks_per_word=1.0):
-        if not together:
-            return None
-        return together[rng.integers(len(together))].tiling, rng.integers(500, 1500) * len(layers)
-    return choose_together
 
 
 def compare(net, image, rng, gos=None, chains=False):
