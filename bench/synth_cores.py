@@ -22,8 +22,7 @@ class Core:
 
     group, role: with ``headline`` the core counts for the figures GROUP_ROLE_lut_percent and
     GROUP_ROLE_fmax_mhz, which are those of the largest and of the slowest such core. rate: what it
-    moves in a clock. most: percent of the 85F's LUTs that it may take, None for any. least: MHz of
-    every seed.
+    moves in a clock. most: percent of the 85F's LUTs that it may take, None for any.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Core:
     arguments: dict = field(default_factory=dict)
     headline: bool = False
     most: float | None = None
-    least: int = LEAST_MHZ
 
     @property
     def call(self):
