@@ -14,9 +14,10 @@ from ..spec import isa
 from ..spec.formats import LANES
 from .channels import is_pointwise, place
 from .emit import (
-    RAW16_FORMAT,
     Memories,
-    registers_of,
+    load_records,
+    load_run,
+    move_rows,
     vector_go,
     weight_format,
     weight_loads,
@@ -109,13 +110,14 @@ class Chain:
         self._rings()
         self.fits = self._place()
 
-    def _consumers(self, name):
+    def consumers(self, name):
+        """(layer, geometry) of the chain's layers that read a tensor."""
         return [(layer, geo) for layer, geo in zip(self.layers, self.geos, strict=True)
                 if name in layer.inputs]
 
     def _lag(self, name):
         """Steps between the last layer's use of a tensor's rows and their production."""
-        after = [self._lag(layer.output) for layer, _ in self._consumers(name)]
+        after = [self._lag(layer.output) for layer, _ in self.consumers(name)]
         return 1 + max(after) if after else 0
 
     def _schedule(self):
@@ -133,7 +135,7 @@ class Chain:
             for t in range(self.steps):
                 node.upto.append(max(
                     geo.input_rows(0, made)[1] if made else 0
-                    for layer, geo in self._consumers(name)
+                    for layer, geo in self.consumers(name)
                     for made in [self.nodes[layer.output].upto[min(t + 1, self.steps - 1)]]))
 
     def made(self, name, t):
@@ -144,7 +146,7 @@ class Chain:
     def _lowest(self, node, t):
         """Lowest row of a tensor that step t reads, its number of rows when none is."""
         low = node.rows
-        for layer, geo in self._consumers(node.name):
+        for layer, geo in self.consumers(node.name):
             first = self.made(layer.output, t)[0] if t < self.steps else geo.out_rows
             if first < geo.out_rows:
                 low = min(low, geo.input_rows(first, 1)[0])
@@ -153,7 +155,7 @@ class Chain:
     def _rings(self):
         for node in self.nodes.values():
             if node.slots:
-                (layer, geo), = self._consumers(node.name)
+                (layer, geo), = self.consumers(node.name)
                 most = max((geo.input_rows(a, b - a) for a, b in
                             (self.made(layer.output, t) for t in range(self.steps)) if b > a),
                            key=lambda span: span[1] - span[0])
@@ -170,7 +172,7 @@ class Chain:
         """ABUF places: what VECTOR reads, what both read, what COMPUTE reads, what STORE reads."""
         groups = [{}, {}, {}, {}]
         for node in self.nodes.values():
-            readers = {geo.vector for _, geo in self._consumers(node.name)}
+            readers = {geo.vector for _, geo in self.consumers(node.name)}
             group = 3 if not readers else 1 if len(readers) == 2 else 0 if True in readers else 2
             groups[group][node.name] = node.ring * node.row
         places = place(groups, self.arch.abuf_depth)
@@ -222,15 +224,10 @@ class ChainEmitter:
         base, _ = ring.place((weights, load.subs), load.words)
         at = 0
         for run in load.runs:
-            memory = {"DST_MEM": isa.MEM_VBUF} if geo.vector else \
-                {"DST_MEM": isa.MEM_WBUF, "LANE_BLOCKS": run.lane_blocks}
-            self.program.go(isa.LOAD, constant=True, ADDR=weights + run.offset, RUNS=1,
-                            RUN_LEN=run.words * run.lane_blocks, FORMAT=fmt.code,
-                            DST=(base + at) % ring.depth, **memory)
+            load_run(self.program, fmt, run, weights, 0, run.words, base + at, ring, geo.vector)
             at += run.words
         record, _ = self.memories.pbuf.place((params, 0, geo.cout), geo.cout)
-        self.program.go(isa.LOAD, constant=True, ADDR=params, RUNS=1, RUN_LEN=geo.cout,
-                        FORMAT=RAW16_FORMAT.code, DST_MEM=isa.MEM_PBUF, DST=record)
+        load_records(self.program, params, geo.cout, record)
         self.loaded[i] = base, record
 
     # Rows to and from DRAM ------------------------------------------------------------------------
@@ -242,19 +239,13 @@ class ChainEmitter:
         stride = fmt.run_words(node.row)
         for a, b in ([(first, end)] if place is not None else _pieces(first, end, node)):
             at = place if place is not None else _address(node, a)
-            chip = ("DST", "DST_STRIDE") if engine == isa.LOAD else ("SRC", "SRC_STRIDE")
-            registers = {"ADDR": self.addresses[node.name] + a * stride, "RUNS": b - a,
-                         "RUN_LEN": node.row, **registers_of(fmt), chip[0]: at}
-            if engine == isa.LOAD:
-                registers["DST_MEM"] = isa.MEM_ABUF
-            if b - a > 1:
-                registers |= {"RUN_STRIDE": stride, chip[1]: node.row}
-            self.program.go(engine, **registers)
+            move_rows(self.program, engine, fmt, self.addresses[node.name] + a * stride, b - a,
+                      node.row, stride, at)
 
     def _slot(self, node, t):
         """The rows that the next step takes of a tensor in two tiles."""
         chain = self.chain
-        (layer, geo), = chain._consumers(node.name)
+        (layer, geo), = chain.consumers(node.name)
         if t + 1 < chain.steps:
             first, end = chain.made(layer.output, t + 1)
             if end > first:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import lcm
 
 from ..spec import isa
-from .emit import BANKS, Addresses, LayerEmitter, Memories, registers_of
+from .emit import BANKS, Addresses, LayerEmitter, Memories, move_rows
 from .graph import ADD, CONV, DEPTHWISE, POOL
 from .tiling import Tiling, split
 
@@ -169,15 +169,8 @@ class PipelineEmitter:
         count, rows, width = self.tensors[name].shape
         fmt, vectors = self.tensors[name].fmt, -(-width // 4)
         a, b = channels or (0, count)
-        stride = fmt.run_words(count * vectors)
-        chip = ("DST", "DST_STRIDE") if engine == isa.LOAD else ("SRC", "SRC_STRIDE")
-        registers = {"ADDR": self.addresses[name] + fmt.run_words(a * vectors), "RUNS": rows,
-                     "RUN_LEN": (b - a) * vectors, **registers_of(fmt), chip[0]: place}
-        if engine == isa.LOAD:
-            registers["DST_MEM"] = isa.MEM_ABUF
-        if rows > 1:
-            registers |= {"RUN_STRIDE": stride, chip[1]: (b - a) * vectors}
-        self.program.go(engine, **registers)
+        move_rows(self.program, engine, fmt, self.addresses[name] + fmt.run_words(a * vectors),
+                  rows, (b - a) * vectors, fmt.run_words(count * vectors), place)
 
 
 def layer_tilings(geos, tiling):

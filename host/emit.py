@@ -167,6 +167,36 @@ def vector_go(program, geo, requant, channels, place, in_row, first, count, row,
     program.go(isa.VECTOR, **registers)
 
 
+def load_run(program, fmt, run, weights, start, stop, place, ring, vector):
+    """Append the LOAD of words start .. stop-1 of a WeightRun: to ``place`` in ``ring``, VBUF if
+    ``vector``, else WBUF. weights: DRAM word of the layer's first."""
+    memory = {"DST_MEM": isa.MEM_VBUF} if vector else \
+        {"DST_MEM": isa.MEM_WBUF, "LANE_BLOCKS": run.lane_blocks}
+    program.go(isa.LOAD, constant=True,
+               ADDR=weights + run.offset + fmt.run_words(start * run.lane_blocks), RUNS=1,
+               RUN_LEN=(stop - start) * run.lane_blocks, FORMAT=fmt.code,
+               DST=place % ring.depth, **memory)
+
+
+def load_records(program, address, count, place):
+    """Append the LOAD of PBUF records."""
+    program.go(isa.LOAD, constant=True, ADDR=address, RUNS=1, RUN_LEN=count,
+               FORMAT=RAW16_FORMAT.code, DST_MEM=isa.MEM_PBUF, DST=place)
+
+
+def move_rows(program, engine, fmt, address, rows, vectors, stride, place):
+    """Append a LOAD or STORE of ``rows`` rows of ``vectors`` vectors, one behind the other from
+    ABUF ``place`` on; in DRAM ``stride`` words apart from ``address`` on."""
+    chip = ("DST", "DST_STRIDE") if engine == isa.LOAD else ("SRC", "SRC_STRIDE")
+    registers = {"ADDR": address, "RUNS": rows, "RUN_LEN": vectors, **registers_of(fmt),
+                 chip[0]: place}
+    if engine == isa.LOAD:
+        registers["DST_MEM"] = isa.MEM_ABUF
+    if rows > 1:
+        registers |= {"RUN_STRIDE": stride, chip[1]: vectors}
+    program.go(engine, **registers)
+
+
 class LayerEmitter:
     """Appends the GOs of one layer (graph.Layer; ``tensors`` are the network's) to a Program.
     ``run()`` once. memories: those of the layers before it."""
@@ -230,16 +260,8 @@ class LayerEmitter:
                 cut = (free - at) // ALIGNED_BLOCKS * ALIGNED_BLOCKS
                 pieces = [(0, cut), (cut, run.words)] if 64 <= cut < run.words else [(0, run.words)]
                 for start, stop in pieces:
-                    blocks = start * run.lane_blocks
-                    memory = {"DST_MEM": isa.MEM_VBUF} if self.geo.vector else \
-                        {"DST_MEM": isa.MEM_WBUF, "LANE_BLOCKS": run.lane_blocks}
-                    self.program.go(
-                        isa.LOAD, constant=True,
-                        ADDR=self.addresses.weights + run.offset
-                        + self.weight_format.run_words(blocks),
-                        RUNS=1, RUN_LEN=(stop - start) * run.lane_blocks,
-                        FORMAT=self.weight_format.code,
-                        DST=(place + at + start) % ring.depth, **memory)
+                    load_run(self.program, self.weight_format, run, self.addresses.weights, start,
+                             stop, place + at + start, ring, self.geo.vector)
                 at += run.words
         return (place + load.places[sub[0]]) % ring.depth
 
@@ -250,9 +272,7 @@ class LayerEmitter:
         place = self.pbuf.find(key)
         if place is None:
             place, _ = self.pbuf.place(key, b - a)
-            self.program.go(isa.LOAD, constant=True, ADDR=self.addresses.params + PARAM_WORDS * a,
-                            RUNS=1, RUN_LEN=b - a, FORMAT=RAW16_FORMAT.code,
-                            DST_MEM=isa.MEM_PBUF, DST=place)
+            load_records(self.program, self.addresses.params + PARAM_WORDS * a, b - a, place)
         return (place + sub[0] - a) % self.arch.pbuf_depth
 
     def _load_rows(self, place, channels, start, stop):
@@ -348,9 +368,5 @@ class LayerEmitter:
         geo, fmt = self.geo, self.out_format
         row = (chunk[1] - chunk[0]) * geo.out_vecs
         stride = fmt.run_words(geo.cout * geo.out_vecs)
-        registers = {"ADDR": self.addresses.output + first * stride
-                     + fmt.run_words(chunk[0] * geo.out_vecs),
-                     "RUNS": count, "RUN_LEN": row, **registers_of(fmt), "SRC": out}
-        if count > 1:
-            registers |= {"RUN_STRIDE": stride, "SRC_STRIDE": row}
-        self.program.go(isa.STORE, **registers)
+        move_rows(self.program, isa.STORE, fmt, self.addresses.output + first * stride
+                  + fmt.run_words(chunk[0] * geo.out_vecs), count, row, stride, out)

@@ -200,8 +200,7 @@ class Program:
         if constant:
             touched = [a for a in touched if a[0] != MEM_DRAM]
         waits = self._waits(engine, touched)
-        for other, count in waits.items():
-            self.words.append(engine << isa.ENGINE_SHIFT | WAITS[other] << isa.REG_SHIFT | count)
+        self._wait(engine, waits)
         index = self._count[engine]
         self.gos.append(Go(engine, index, len(self.words), dict(held), waits))
         self.words.append(engine << isa.ENGINE_SHIFT | isa.GO << isa.REG_SHIFT)
@@ -219,9 +218,8 @@ class Program:
         need = ENGINES if everything else (last,)
         waits = {other: self._count[other] for other in need
                  if other != e and self._known[e][other] < self._count[other]}
-        for other, count in waits.items():
-            self.words.append(e << isa.ENGINE_SHIFT | WAITS[other] << isa.REG_SHIFT | count)
-            self._know(e, {other: count})
+        self._wait(e, waits)
+        self._know(e, waits)
         self.gos.append(Go(isa.CTRL, slot, len(self.words), waits=waits))
         self.words.append(isa.word(isa.CTRL, isa.LAP, slot))
 
@@ -247,6 +245,11 @@ class Program:
                             for third, m in need.items() if third != other)}
         self._know(engine, waits)
         return waits
+
+    def _wait(self, engine, waits):
+        """WAIT words of ``engine``."""
+        for other, count in waits.items():
+            self.words.append(engine << isa.ENGINE_SHIFT | WAITS[other] << isa.REG_SHIFT | count)
 
     def _know(self, engine, waits):
         """``engine`` has waited: it knows what those it waited for knew."""

@@ -154,18 +154,24 @@ def run_bench(arch, dram, program_offset, program_words, seed=1, **options):
     return out, statuses[0], profiles[0]
 
 
-def run_image(image, data, seed=0, limit=10**9):
-    """An image (host.image.Image) on its encoded input: (encoded output, Status, profile).
-
-    seed 0: a memory that never makes anyone wait longer than its latency.
-    """
+def region(image, data):
+    """Bytes of the model's region: an image's sections and its encoded input."""
     header = image.header
     dram = bytearray(header["region_bytes"])
     for section in image.sections:
         if section.dram != NOT_LOADED:
             dram[section.dram:section.dram + section.size] = section.data
     dram[header["input_offset"]:header["input_offset"] + len(data)] = data
-    out, (status,), (profile,) = Bench(image.arch, 2**20, 2**27).run(bytes(dram), [Run(
+    return bytes(dram)
+
+
+def run_image(image, data, seed=0, limit=10**9):
+    """An image (host.image.Image) on its encoded input: (encoded output, Status, profile).
+
+    seed 0: a memory that never makes anyone wait longer than its latency.
+    """
+    header = image.header
+    out, (status,), (profile,) = Bench(image.arch, 2**20, 2**27).run(region(image, data), [Run(
         image.section(PROGRAM).dram, header["program_words"], seed=seed, limit=limit)])
     at = header["output_offset"]
     return out[at:at + header["output_bytes"]], status, profile
