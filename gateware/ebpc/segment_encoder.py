@@ -77,8 +77,9 @@ class SegmentWriter(LiteXModule):
     Attributes
     ----------
     unsigned, error, sink : see EBPCSegmentEncoder.
-    streams, raw : Memory
-        WORD_BITS wide.
+    memories : (Memory, Memory)
+        WORD_BITS wide: streams and raw copies. In a tuple, since LiteX puts Memory attributes on
+        the CSR bus, with a port that no block RAM has.
     znz, bpc, raw_words : SegmentLengths
         32-bit words of the streams, and of the raw copy.
     release : Signal(BANKS)
@@ -87,14 +88,15 @@ class SegmentWriter(LiteXModule):
     def __init__(self, word, block):
         _ports(self)
         depth   = MAX_SEGMENT_BLOCKS*LANES*word//WORD_BITS
-        self.streams   = Memory(WORD_BITS, BANKS*depth)
-        self.raw       = Memory(WORD_BITS, BANKS*depth)
+        streams        = Memory(WORD_BITS, BANKS*depth)
+        raw            = Memory(WORD_BITS, BANKS*depth)
+        self.memories  = streams, raw
         self.release   = Signal(BANKS)
         self.znz       = znz       = SegmentLengths()
         self.bpc       = bpc       = SegmentLengths()
         self.raw_words = raw_words = SegmentLengths()
         self.encoder   = encoder   = EBPCEncoder(word, block)
-        self.specials += self.streams, self.raw
+        self.specials += streams, raw
         self.comb += [
             encoder.unsigned.eq(self.unsigned),
             *(lengths.release.eq(self.release) for lengths in (znz, bpc, raw_words)),
@@ -165,7 +167,7 @@ class SegmentWriter(LiteXModule):
 
         # Raw copy -------------------------------------------------------------------------------
         # A word of it lies at the vector register's low end when the word's first lane does.
-        port   = self.raw.get_port(write_capable=True, mode=READ_FIRST)
+        port   = raw.get_port(write_capable=True, mode=READ_FIRST)
         self.specials += port
         in_word = log2_int(WORD_BITS//word)
         self.comb += [
@@ -176,7 +178,7 @@ class SegmentWriter(LiteXModule):
 
         # Streams --------------------------------------------------------------------------------
         # ZNZ words are rare: BPC waits.
-        port   = self.streams.get_port(write_capable=True, mode=READ_FIRST)
+        port   = streams.get_port(write_capable=True, mode=READ_FIRST)
         self.specials += port
         offset = log2_int(depth)
         self.comb += [
@@ -221,7 +223,7 @@ class SegmentReader(LiteXModule):
 
         # # #
 
-        depth   = writer.raw.depth//BANKS
+        depth   = writer.memories[1].depth//BANKS
         offset  = log2_int(depth)
         records = (writer.znz, writer.bpc, writer.raw_words)
         znz, bpc, raw_words = (Signal(COUNT_BITS, reset_less=True) for _ in records)
@@ -299,8 +301,7 @@ class SegmentReader(LiteXModule):
         # Not WRITE_FIRST: what waits in a memory's register stays when its bank is written again.
         # No address is read in the clock in which it is written, so Yosys may have -no-rw-check
         # (else it builds a bypass: 90 LUTs).
-        ports = [memory.get_port(has_re=True, mode=READ_FIRST)
-            for memory in (writer.streams, writer.raw)]
+        ports = [memory.get_port(has_re=True, mode=READ_FIRST) for memory in writer.memories]
         self.specials += ports
         valid      = Signal(2)
         last       = Signal(2, reset_less=True)

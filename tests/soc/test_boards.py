@@ -56,6 +56,12 @@ def test_add_accelerator_refuses():
         accelerator.add_accelerator(soc, ARCHS["tiny"], name="second")
 
 
+def test_no_memory_on_the_bus():
+    """LiteX gives one a third port there, and Yosys makes registers of such a memory."""
+    soc = sim.SimSoC(ARCHS["tiny"])
+    assert [*soc.accel.get_memories(), *soc.wire.get_memories()] == []
+
+
 def test_table():
     for board in BOARDS.values():
         assert board.arch in ARCHS
