@@ -11,7 +11,8 @@ from .dma import OFFSET_BITS
 # FormatCheck --------------------------------------------------------------------------------------
 
 class FormatCheck(LiteXModule):
-    """Splits a FORMAT register.
+    """Splits a FORMAT register. Its outputs come a clock later: they choose between whole engines'
+    paths.
 
     Parameters
     ----------
@@ -41,13 +42,15 @@ class FormatCheck(LiteXModule):
         kinds = [formats.RAW8, formats.RAW8U, formats.RAW16]
         kinds += [formats.ZFPE]*classic + [*formats.ZFPI_KINDS]*improved
         kinds += [*formats.EBPC_KINDS]*ebpc
+        bits = self.code[8:]
         def allowed(kind):
             if kind in formats.FIXED_BITS:
-                return self.bits == formats.FIXED_BITS[kind]
+                return bits == formats.FIXED_BITS[kind]
             low, high = formats.RATES[kind]
-            return (self.bits >= low) & (self.bits <= high)
-        self.comb += [
-            self.bits.eq(self.code[8:]),
+            return (bits >= low) & (bits <= high)
+        self.sync += [
+            self.bits.eq(bits),
+            self.ok.eq(0),
             If(self.code[4:8] == 0,
                 Case(self.code[:4], {kind: self.ok.eq(allowed(kind)) for kind in kinds})
             ),
