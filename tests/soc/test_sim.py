@@ -1,6 +1,7 @@
 """The simulated SoC: it boots, its DRAM is the same for host, CPU, accelerator and preload, and it
 ends by itself."""
 
+import dataclasses
 import random
 import struct
 import subprocess
@@ -242,12 +243,15 @@ def test_second_build_is_quick_and_keyed(program):
     assert time.monotonic() - began < 2
     assert (sim.BUILDS / "tiny").resolve() == program.parent.resolve()
     keys = {sim.build_key(arch, trace) for arch in ARCHS.values() for trace in (False, True)}
-    assert len(keys) == 2 * len(set(ARCHS.values())) and program.parent.name in keys
+    assert len(keys) == 2 * len(set(ARCHS.values()))
+    assert program.parent.name.removesuffix("-exercised") in keys
 
 
 def test_unknown_arch():
     with pytest.raises(ValueError, match="arch 'huge': allowed are tiny, "):
         sim.build_sim("huge")
+    with pytest.raises(ValueError, match="with tracing cannot be exercised"):
+        sim.build_sim("tiny", trace=True, exercise=print)
 
 
 def test_trace_headers_are_named(monkeypatch, tmp_path):
@@ -255,6 +259,20 @@ def test_trace_headers_are_named(monkeypatch, tmp_path):
     (tmp_path / "lz4.h").write_text("#error none\n")
     with pytest.raises(RuntimeError, match="apt-get install liblz4-dev zlib1g-dev"):
         verilate.check_trace_headers()
+
+
+@pytest.mark.slow
+def test_exercised():
+    """Built twice, and then what every call gets."""
+    arch, ran = dataclasses.replace(ARCHS["tiny"], vbuf_depth=64), []
+
+    def exercise(directory):
+        ran.append(run(directory / sim.NAME, "--max-cycles", 3000).returncode)
+
+    directory = sim.build_sim(arch, exercise=exercise)
+    assert directory.name.endswith("-exercised") and ran in ([4], [])
+    assert sim.build_sim(arch, say=pytest.fail) == directory
+    assert run(directory / sim.NAME, "--max-cycles", 3000).returncode == 4
 
 
 @pytest.mark.slow
