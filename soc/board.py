@@ -1,19 +1,14 @@
 """A board's SoC and its bitstream, by Yosys, nextpnr and ecppack.
 
 ``python -m litepress.soc.board --board ulx3s-85f`` builds build/board/ulx3s-85f/ulx3s_85f.bit.
-Tools that are not installed come from the yowasp packages. A clock that is missed is an error.
+Steps are not repeated for the same inputs (soc/bitstream.py). A clock that is missed is an error.
 """
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
-import shlex
-import shutil
-import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -27,12 +22,13 @@ from litex.soc.interconnect import stream
 from migen import *
 
 from ..spec.arch import ARCHS
+from .bitstream import Flow, tool_path
 from .boards import BOARDS
 from .core import LitePressSoC
 from .firmware import add_firmware
 
 ROOT  = Path(__file__).resolve().parents[1]
-TOOLS = ("yosys", "nextpnr-ecp5", "ecppack")
+SEEDS = (1, 2, 3)
 
 # SoC ----------------------------------------------------------------------------------------------
 
@@ -84,91 +80,44 @@ class BoardSoC(LitePressSoC):
         self.add_litepress(ARCHS[board.arch], self.sdrphy, module, fifo.source, phy.sink,
                            primitive=True)
 
-# Tools --------------------------------------------------------------------------------------------
-
-def tool_path(directory):
-    """PATH on which yosys, nextpnr-ecp5 and ecppack are found: installed ones as they are, for the
-    others commands in ``directory`` that start the yowasp ones. RuntimeError: there is neither."""
-    directory = Path(directory)
-    shims = []
-    for tool in TOOLS:
-        if shutil.which(tool):
-            continue
-        yowasp = Path(sys.executable).parent / f"yowasp-{tool}"
-        if not yowasp.exists():
-            raise RuntimeError(f"{tool} not found: install it, or run `scripts/setup.sh build`, "
-                               f"which installs yowasp-{tool}")
-        shims.append((tool, yowasp))
-    if not shims:
-        return os.environ["PATH"]
-    if Path("/tmp") in ROOT.parents:
-        raise RuntimeError(f"{ROOT}: yowasp tools do not see files under /tmp: move the checkout")
-    directory.mkdir(parents=True, exist_ok=True)
-    for tool, yowasp in shims:
-        shim = directory / tool
-        shim.write_text(f'#!/bin/sh\nexec {shlex.quote(str(yowasp))} "$@"\n')
-        shim.chmod(0o755)
-    return f"{directory}{os.pathsep}{os.environ['PATH']}"
-
-
-def run_steps(script, directory, path, say):
-    """Run the commands of LiteX's build script one by one, each with a log; RuntimeError names the
-    one that failed."""
-    for line in Path(script).read_text().splitlines():
-        if not line.strip() or line.startswith(("#", "set ")):
-            continue
-        step  = line.split()[0]
-        log   = directory / f"{step}.log"
-        start = time.monotonic()
-        say(f"{step}: log in {log}")
-        with open(log, "w") as out:
-            code = subprocess.run(["sh", "-c", line], cwd=directory, stdout=out,
-                                  stderr=subprocess.STDOUT, check=False,
-                                  env=os.environ | {"PATH": path}).returncode
-        if code:
-            errors = [text for text in log.read_text().splitlines() if "ERROR" in text]
-            raise RuntimeError(f"{step} failed (exit code {code}): "
-                               f"{errors[-1] if errors else f'it did not say why, see {log}'}")
-        say(f"{step}: {time.monotonic() - start:.0f} s")
-
 # Build --------------------------------------------------------------------------------------------
 
-def generate(board, seed=1, say=print):
-    """Write Verilog, constraints and the build script of ``board`` below build/board/; returns
+def generate(board, say=print):
+    """Write Verilog, constraints and LiteX's build script of ``board`` below build/board/; returns
     (directory, script)."""
     directory = ROOT / "build" / "board" / board.name
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     name = board.name.replace("-", "_")
     soc  = BoardSoC(board)
     say(add_firmware(soc, directory / "firmware"))
-    soc.platform.toolchain._pnr_opts += "--report report.json "
     here = os.getcwd()
     try:
-        # Not strict would pass --timing-allow-fail.
-        soc.build(build_dir=str(directory), build_name=name, run=False, timingstrict=True,
-                  seed=seed)
+        soc.build(build_dir=str(directory), build_name=name, run=False)
     finally:
         os.chdir(here)
     return directory, directory / f"build_{name}.sh"
 
 
-def build(board, seed=1, say=print):
-    """Build the bitstream of ``board``; returns its path. RuntimeError: a step failed, or a clock
-    was missed."""
+def route(board, seeds=SEEDS, say=print):
+    """Everything but the bitstream: (Flow, the best Routed of ``seeds``). RuntimeError: a step
+    failed."""
     path = tool_path(ROOT / "build" / "shims")
-    directory, script = generate(board, seed, say)
-    run_steps(script, directory, path, say)
-    report = json.loads((directory / "report.json").read_text())
-    for clock, timing in report["fmax"].items():
-        say(f"clock {clock}: {timing['achieved']:.1f} MHz, needed {timing['constraint']:.1f}")
-        if timing["achieved"] < timing["constraint"]:
-            raise RuntimeError(f"clock {clock}: {timing['achieved']:.1f} MHz, needed are "
-                               f"{timing['constraint']:.1f}: try another --seed")
-    for cell, use in report["utilization"].items():
-        if use["used"]:
-            say(f"{cell}: {use['used']} of {use['available']}")
-    return directory / f"{board.name.replace('-', '_')}.bit"
+    flow = Flow(*generate(board, say), path, say)
+    return flow, flow.best(flow.synthesize(), seeds)
+
+
+def build(board, seeds=SEEDS, say=print):
+    """Build the bitstream of ``board`` from the first of ``seeds`` that meets the clocks; returns
+    its path. RuntimeError: a step failed, or a clock was missed by all."""
+    flow, routed = route(board, seeds, say)
+    for key, (used, available) in routed.used.items():
+        say(f"{key.upper()}: {used:,} of {available:,} ({100*used/available:.0f} %)")
+    if routed.margin < 1:
+        clock, (achieved, needed) = min(routed.fmax.items(), key=lambda item:
+                                        item[1][0]/item[1][1])
+        raise RuntimeError(f"clock {clock}: {achieved:.1f} MHz, needed are {needed:.1f}: try other "
+                           f"--seeds than {','.join(str(seed) for seed in seeds)}")
+    return flow.pack(routed)
 
 
 def main():
@@ -180,7 +129,8 @@ def main():
     parser.add_argument("--arch", help="another size than the board's own: see spec/arch.py")
     parser.add_argument("--sdram-module", help="another chip, a class of litedram.modules: "
                                                "MT48LC16M16, AS4C16M16, AS4C32M16, IS42S16160")
-    parser.add_argument("--seed", type=int, default=1, help="of placement")
+    parser.add_argument("--seeds", default=",".join(str(seed) for seed in SEEDS),
+                        help="of placement: until the clocks are met (default: %(default)s)")
     parser.add_argument("--generate-only", action="store_true", help="no Yosys, no nextpnr")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -191,9 +141,9 @@ def main():
         if not hasattr(modules, board.sdram_module):
             raise ValueError(f"--sdram-module {board.sdram_module}: not in litedram.modules")
         if args.generate_only:
-            print(generate(board, args.seed)[0])
+            print(generate(board)[0])
         else:
-            print(build(board, args.seed))
+            print(build(board, [int(seed) for seed in args.seeds.split(",")]))
     except (RuntimeError, ValueError, OSError) as error:
         sys.exit(f"litepress build: {error}")
 

@@ -1,0 +1,174 @@
+"""A board's Verilog to its bitstream: Yosys, nextpnr, ecppack.
+
+A step is not repeated while its inputs are the same: their hash lies beside its output. Every step
+has a log. Tools that are not installed come from the yowasp packages.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT  = Path(__file__).resolve().parents[1]
+TOOLS = ("yosys", "nextpnr-ecp5", "ecppack")
+# What the report calls the things that run out.
+CELLS = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
+
+
+@dataclass(frozen=True)
+class Routed:
+    """One placement. fmax: {clock: (MHz achieved, MHz needed)}; used: {key of CELLS: (used,
+    available)}; config: nextpnr's file for ecppack; seconds: that nextpnr took."""
+
+    seed: int
+    fmax: dict
+    used: dict
+    config: Path
+    seconds: float
+
+    @property
+    def margin(self):
+        """Least achieved / needed of all clocks; timing is met from 1 on."""
+        return min(achieved / needed for achieved, needed in self.fmax.values())
+
+
+def tool_path(directory):
+    """PATH on which yosys, nextpnr-ecp5 and ecppack are found: installed ones as they are, for the
+    others commands in ``directory`` that start the yowasp ones. RuntimeError: there is neither."""
+    directory = Path(directory)
+    shims = []
+    for tool in TOOLS:
+        if shutil.which(tool):
+            continue
+        yowasp = Path(sys.executable).parent / f"yowasp-{tool}"
+        if not yowasp.exists():
+            raise RuntimeError(f"{tool} not found: install it, or run `scripts/setup.sh build`, "
+                               f"which installs yowasp-{tool}")
+        shims.append((tool, yowasp))
+    if not shims:
+        return os.environ["PATH"]
+    if Path("/tmp") in ROOT.parents:
+        raise RuntimeError(f"{ROOT}: yowasp tools do not see files under /tmp: move the checkout")
+    directory.mkdir(parents=True, exist_ok=True)
+    for tool, yowasp in shims:
+        shim = directory / tool
+        shim.write_text(f'#!/bin/sh\nexec {shlex.quote(str(yowasp))} "$@"\n')
+        shim.chmod(0o755)
+    return f"{directory}{os.pathsep}{os.environ['PATH']}"
+
+
+def inputs_hash(command, files):
+    """Hash of a command and of its input files; not of comment lines, LiteX dates its Verilog."""
+    digest = hashlib.sha256("\0".join(command).encode())
+    for path in files:
+        digest.update(f"\n{path.name}\n".encode())
+        for line in path.read_bytes().splitlines(True):
+            if not line.startswith(b"//"):
+                digest.update(line)
+    return digest.hexdigest()
+
+
+def run_step(command, directory, files, output, path, say):
+    """Run ``command`` in ``directory``, whose inputs are ``files`` and which makes ``output``, with
+    a log beside it; unless it has been run with the same. Returns the seconds it took.
+    RuntimeError names the step and what it said last."""
+    step = command[0]
+    key, log = (output.with_name(f"{output.name}.{end}") for end in ("key", "log"))
+    expected = inputs_hash(command, files)
+    if output.exists() and key.exists() and key.read_text().split()[:1] == [expected]:
+        say(f"{step}: {output.name} is there")
+        return float(key.read_text().split()[1])
+    key.unlink(missing_ok=True)
+    start = time.monotonic()
+    say(f"{step}: log in {log}")
+    with open(log, "w") as out:
+        code = subprocess.run(command, cwd=directory, stdout=out, stderr=subprocess.STDOUT,
+                              stdin=subprocess.DEVNULL, check=False,
+                              env=os.environ | {"PATH": path}).returncode
+    if code:
+        errors = [text for text in log.read_text().splitlines() if "ERROR" in text]
+        raise RuntimeError(f"{step} failed (exit code {code}): "
+                           f"{errors[-1] if errors else f'it did not say why, see {log}'}")
+    seconds = time.monotonic() - start
+    key.write_text(f"{expected} {seconds:.0f}\n")
+    say(f"{step}: {seconds:.0f} s")
+    return seconds
+
+
+def script_commands(script):
+    """{tool: argument list} of LiteX's build script."""
+    lines = (shlex.split(line) for line in Path(script).read_text().splitlines())
+    return {words[0]: words for words in lines if words and words[0] in TOOLS}
+
+
+def without(words, *options):
+    """A command less some options and their values."""
+    kept = list(words)
+    for option in options:
+        if option in kept:
+            at = kept.index(option)
+            del kept[at:at + 2]
+    return kept
+
+
+class Flow:
+    """The steps for what LiteX wrote into ``directory``, as ``script`` has them. path: see
+    tool_path. say(text) is told of steps."""
+
+    def __init__(self, directory, script, path, say=print):
+        self.directory, self.path, self.say = Path(directory), path, say
+        self.commands = script_commands(script)
+        self.name = Path(script).stem.removeprefix("build_")
+
+    def synthesize(self):
+        """Yosys: the netlist's path."""
+        script = self.directory / f"{self.name}.ys"
+        files = [Path(name) for name in re.findall(r"read_verilog\s+(\S+)", script.read_text())]
+        netlist = self.directory / f"{self.name}.json"
+        run_step(self.commands["yosys"], self.directory,
+                 [script, *files, *sorted(self.directory.glob("*.init"))], netlist, self.path,
+                 self.say)
+        return netlist
+
+    def route(self, netlist, seed):
+        """nextpnr: a Routed, whether its clocks are met or not."""
+        stem = f"{self.name}.seed{seed}"
+        config, report = self.directory / f"{stem}.config", f"{stem}.report.json"
+        lpf = self.directory / f"{self.name}.lpf"
+        command = without(self.commands["nextpnr-ecp5"], "--textcfg", "--report", "--seed")
+        # router1 takes hours for an array of 128 multipliers.
+        command += ["--router", "router2", "--textcfg", config.name, "--report", report,
+                    "--seed", str(seed), "--timing-allow-fail"]
+        seconds = run_step(command, self.directory, [netlist, lpf], config, self.path, self.say)
+        data = json.loads((self.directory / report).read_text())
+        use = data["utilization"]
+        return Routed(seed, {clock: (timing["achieved"], timing["constraint"])
+                             for clock, timing in data["fmax"].items()},
+                      {key: (use[cell]["used"], use[cell]["available"])
+                       for key, cell in CELLS.items()}, config, seconds)
+
+    def best(self, netlist, seeds):
+        """The first Routed that meets its clocks, or else the one that comes nearest."""
+        found = []
+        for seed in seeds:
+            found.append(self.route(netlist, seed))
+            for clock, (achieved, needed) in found[-1].fmax.items():
+                self.say(f"seed {seed}: clock {clock}: {achieved:.1f} MHz, needed {needed:.1f}")
+            if found[-1].margin >= 1:
+                break
+        return max(found, key=lambda routed: routed.margin)
+
+    def pack(self, routed):
+        """ecppack: the bitstream's path."""
+        words = self.commands["ecppack"]
+        bit = self.directory / f"{self.name}.bit"
+        command = [routed.config.name if word == f"{self.name}.config" else word for word in words]
+        run_step(command, self.directory, [routed.config], bit, self.path, self.say)
+        return bit
