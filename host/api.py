@@ -38,6 +38,7 @@ def compress(module, example, calibration, weights="zfpi8", activations="zfpi8",
     if not isinstance(arch, Arch):
         raise ValueError(f"arch: {arch!r} is neither a name nor an Arch")
     graph = import_module(module, example, name=name)
+    calibration = graph.flattened(calibration)
     if equalization:
         graph = equalize(graph, calibration, progress=progress)
     ranges = calibrate(graph, calibration, progress=progress)
@@ -49,6 +50,8 @@ def compress(module, example, calibration, weights="zfpi8", activations="zfpi8",
     network = quantize(graph, ranges, weights, activations, overrides,
                        bias_correction=bias_correction, rounding=rounding, one_scale=one_scale,
                        progress=progress)
+    if graph.input_shape != graph.shapes[graph.input]:
+        network.meta["input_shape"] = list(graph.input_shape)
     if labels is not None:
         network.meta["labels"] = list(labels)
     if preprocessing is not None:

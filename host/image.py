@@ -224,20 +224,21 @@ class Image:
         return self.tensor(self.meta["output"])
 
     def quantize_input(self, x):
-        """x: float (C, H, W), preprocessed -> int16 (C, H, W): floor(x / scale + 1/2), clipped to
-        what the input's format holds."""
+        """x: float, as the module takes it, preprocessed -> int16 (C, H, W): floor(x / scale +
+        1/2), clipped to what the input's format holds."""
         place, x = self.input, np.asarray(x)
-        if x.shape != place.shape or x.dtype.kind != "f":
+        shape = tuple(self.meta.get("input_shape", place.shape))
+        if x.shape != shape or x.dtype.kind != "f":
             raise ImageError(f"input {place.name}: {x.dtype} {x.shape}: allowed is floating point "
-                             f"{place.shape}")
-        q = np.floor(x.astype(np.float64) / place.scale + 0.5)
+                             f"{shape}")
+        q = np.floor(x.reshape(place.shape).astype(np.float64) / place.scale + 0.5)
         if np.isnan(q).any():
             raise ImageError(f"input {place.name}: {int(np.isnan(q).sum())} values are NaN: "
                              "allowed are numbers")
         return np.clip(q, *place.fmt.range).astype(np.int16)
 
     def encode_input(self, x):
-        """x: float (C, H, W), preprocessed -> the input tensor's bytes."""
+        """x: float, as the module takes it, preprocessed -> the input tensor's bytes."""
         return self.encode_tensor(self.meta["input"], self.quantize_input(x))
 
     def encode_tensor(self, name, q):

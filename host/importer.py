@@ -45,13 +45,24 @@ class FloatLayer:
 @dataclass
 class FloatGraph:
     """Layers in execution order; ``shapes``: tensor name -> (C, H, W); ``input``, ``output``:
-    tensor names."""
+    tensor names; ``input_shape``: of an input as the module takes it, which may be flattened into
+    the shape it has in the graph."""
 
     name: str
     layers: list
     shapes: dict
     input: str
     output: str
+    input_shape: tuple = ()
+
+    def flattened(self, inputs):
+        """Inputs (N, *input_shape), as the module takes them, to (N, C, H, W) of the graph.
+        ValueError: their shape is another."""
+        inputs = np.asarray(inputs, np.float32)
+        if inputs.shape[1:] != self.input_shape or not len(inputs):
+            raise ValueError(f"calibration images of shape {inputs.shape}: expected (N, "
+                             f"{', '.join(map(str, self.input_shape))}), N at least 1")
+        return inputs.reshape(len(inputs), *self.shapes[self.input])
 
 
 def _module_name(node):
@@ -166,11 +177,14 @@ class _Importer:
             if self.tensor[node] in self.layer_of or self.tensor[node] == self.graph.input:
                 self.problem(node, "does not directly follow a convolution of its own")
             return
-        scale = 1 / np.sqrt(self.value(var) + eps)
+        mean, scale = self.value(mean), 1 / np.sqrt(self.value(var) + eps)
+        if len(mean) != len(layer.bias):
+            return self.problem(node, f"of {len(mean)} features behind {len(layer.bias)} channels: "
+                                      "allowed is one for each")
         if gamma is not None:
             scale *= self.value(gamma)
         layer.weight = layer.weight * scale[:, None, None, None]
-        layer.bias = (layer.bias - self.value(mean)) * scale
+        layer.bias = (layer.bias - mean) * scale
         if beta is not None:
             layer.bias = layer.bias + self.value(beta)
         layer.source.append(_module_name(node))
@@ -234,20 +248,30 @@ class _Importer:
         self.pool(node, node.args[0])
 
     def flatten(self, node):
-        shape = self.graph.shapes.get(self.tensor.get(node.args[0]))
         self.alias(node)
-        batch = node.meta["val"].shape
-        if shape and (shape[1:] != (1, 1) or batch[0] != 1 or len(batch) != 2):
-            self.problem(node, f"of a {shape[0]}x{shape[1]}x{shape[2]} tensor: allowed are tensors "
-                               f"of 1x1 pixels (after a global pool)")
+        shape = tuple(node.meta["val"].shape)
+        if len(shape) != 2 or shape[0] != 1:
+            self.problem(node, f"to a tensor of shape {list(shape)}: allowed is (N, features)")
+        elif self.tensor[node] == self.graph.input:
+            # The host flattens it. Who else reads the input wants its pixels.
+            if self.graph.shapes[self.graph.input] != (shape[1], 1, 1) and \
+                    len(node.args[0].users) != 1:
+                return self.problem(node, "of an input that others read, too: allowed is one reader")
+            self.graph.shapes[self.graph.input] = (shape[1], 1, 1)
 
     def linear(self, node):
+        """A convolution without padding whose kernel is the whole plane."""
         x, weight = node.args[0], self.value(node.args[1])
+        c, h, w = self.graph.shapes.get(self.tensor.get(x)) or (weight.shape[1], 1, 1)
         if x.meta["val"].dim() != 2:
             self.problem(node, f"on a tensor of {x.meta['val'].dim()} dimensions: allowed are 2 "
-                               f"(flatten it after a global pool)")
+                               f"(flatten it)")
+            c, h, w = weight.shape[1], 1, 1
+        elif h != w or h > MAX_KERNEL:
+            self.problem(node, f"on a flattened {c}x{h}x{w} tensor: allowed are square planes up to "
+                               f"{MAX_KERNEL}x{MAX_KERNEL} pixels")
         bias = self.value(node.args[2]) if len(node.args) > 2 else None
-        self.new(node, CONV, [x], weight=weight[:, :, None, None],
+        self.new(node, CONV, [x], weight=weight.reshape(-1, c, h, w),
                  bias=np.zeros(len(weight)) if bias is None else bias)
 
     def same(self, node):
@@ -279,7 +303,8 @@ class _Importer:
                     if self.graph.input is not None:
                         raise UnsupportedError("the module takes several inputs: allowed is one")
                     self.graph.input = self.tensor[node] = node.name
-                    self.graph.shapes[node.name] = tuple(node.meta["val"].shape)[1:]
+                    self.graph.input_shape = tuple(node.meta["val"].shape)[1:]
+                    self.graph.shapes[node.name] = (*self.graph.input_shape, 1, 1)[:3]
             elif node.op == "output":
                 outputs = node.args[0]
                 if len(outputs) != 1:
@@ -309,12 +334,13 @@ def import_module(module, example, name=None):
     """Import a module.
 
     module: torch.nn.Module (left as it is; a copy in eval mode is exported). example: float32
-    (1, C, H, W), array or tensor. Returns a FloatGraph. Raises UnsupportedError, listing everything
+    (1, C, H, W) or (1, features), array or tensor. Returns a FloatGraph. Raises UnsupportedError, listing everything
     unsupported, and ValueError for a wrong example.
     """
     x = torch.as_tensor(np.asarray(example), dtype=torch.float32)
-    if x.dim() != 4 or x.shape[0] != 1:
-        raise ValueError(f"example of shape {tuple(x.shape)}: expected (1, C, H, W)")
+    if x.dim() not in (2, 4) or x.shape[0] != 1:
+        raise ValueError(f"example of shape {tuple(x.shape)}: expected (1, C, H, W) or "
+                         f"(1, features)")
     name = name or type(module).__name__
     module = copy.deepcopy(module).eval()
     try:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import litepress
 from litepress.host.floatrun import run_float
 from litepress.host.graph import ADD, CONV, DEPTHWISE, POOL
 from litepress.host.importer import UnsupportedError, import_module
@@ -57,6 +58,38 @@ def test_activations_and_bounds():
         torch.testing.assert_close(run_float(graph, x), module(x).flatten(1), rtol=1e-4, atol=1e-5)
 
 
+MLP = nn.Sequential(nn.Flatten(), nn.Linear(96, 20, bias=False), nn.BatchNorm1d(20), nn.Hardtanh(),
+                    nn.Linear(20, 5))
+LENET = nn.Sequential(nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Dropout(),
+                      nn.Linear(8 * 2 * 2, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 5))
+
+
+@pytest.mark.parametrize("module, shape", [(MLP, (6, 4, 4)), (MLP[1:], (96,)), (LENET, (6, 4, 4))])
+def test_flattened_planes(module, shape):
+    """Fully connected layers on the pixels: imported, compressed, run."""
+    generator = torch.Generator().manual_seed(4)
+    module = copy.deepcopy(module)
+    for m in module.modules():
+        if isinstance(m, nn.BatchNorm1d):
+            m.running_mean.copy_(torch.randn(m.num_features, generator=generator) * 0.1)
+            m.running_var.copy_(torch.rand(m.num_features, generator=generator) + 0.5)
+    x = torch.randn(16, *shape, generator=generator)
+    graph = import_module(module, x[:1])
+    assert graph.input_shape == shape
+    with torch.no_grad():
+        expected = module.eval()(x)
+    torch.testing.assert_close(run_float(graph, graph.flattened(x)), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"shape \(16, 3\): expected \(N, "):
+        graph.flattened(x.flatten(1)[:, :3])
+    image = litepress.compress(module, x[:1], x, "raw16", "raw16", arch="tiny")
+    with litepress.connect("golden") as device:
+        device.load(image)
+        found = np.stack([device.run(one) for one in x.numpy()])
+        with pytest.raises(ValueError, match="allowed is floating point"):
+            device.run(x.numpy()[0].reshape(-1, 1))
+    assert np.abs(found - expected.numpy()).max() < 0.01 * expected.abs().max()
+
+
 def test_everything_unsupported_is_listed():
     class Net(nn.Module):
         def __init__(self):
@@ -86,7 +119,11 @@ def test_everything_unsupported_is_listed():
     (nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)),
      "running statistics"),
     (nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 1)), "directly follow"),
-    (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4 * 64, 2)), "4x8x8"),
+    (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4 * 64, 2)),
+     "flattened 4x8x8 tensor: allowed are square planes up to 7x7"),
+    (nn.Sequential(nn.Conv2d(3, 4, 1, 2), nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 2)),
+     "of 64 features behind 4 channels"),
+    (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(2)), "to a tensor of shape"),
 ])
 def test_misreadable_options_are_refused(module, part):
     with pytest.raises(UnsupportedError, match=part):
