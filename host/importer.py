@@ -256,7 +256,7 @@ class _Importer:
             # The host flattens it. Who else reads the input wants its pixels.
             if self.graph.shapes[self.graph.input] != (shape[1], 1, 1) and \
                     len(node.args[0].users) != 1:
-                return self.problem(node, "of an input that others read, too: allowed is one reader")
+                return self.problem(node, "of an input that others read: allowed is one reader")
             self.graph.shapes[self.graph.input] = (shape[1], 1, 1)
 
     def linear(self, node):
@@ -268,8 +268,8 @@ class _Importer:
                                f"(flatten it)")
             c, h, w = weight.shape[1], 1, 1
         elif h != w or h > MAX_KERNEL:
-            self.problem(node, f"on a flattened {c}x{h}x{w} tensor: allowed are square planes up to "
-                               f"{MAX_KERNEL}x{MAX_KERNEL} pixels")
+            self.problem(node, f"on a flattened {c}x{h}x{w} tensor: allowed are square planes up "
+                               f"to {MAX_KERNEL}x{MAX_KERNEL} pixels")
         bias = self.value(node.args[2]) if len(node.args) > 2 else None
         self.new(node, CONV, [x], weight=weight.reshape(-1, c, h, w),
                  bias=np.zeros(len(weight)) if bias is None else bias)
@@ -334,8 +334,8 @@ def import_module(module, example, name=None):
     """Import a module.
 
     module: torch.nn.Module (left as it is; a copy in eval mode is exported). example: float32
-    (1, C, H, W) or (1, features), array or tensor. Returns a FloatGraph. Raises UnsupportedError, listing everything
-    unsupported, and ValueError for a wrong example.
+    (1, C, H, W) or (1, features), array or tensor. Returns a FloatGraph. Raises UnsupportedError,
+    listing everything unsupported, and ValueError for a wrong example.
     """
     x = torch.as_tensor(np.asarray(example), dtype=torch.float32)
     if x.dim() not in (2, 4) or x.shape[0] != 1:
