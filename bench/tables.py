@@ -8,6 +8,7 @@ import os
 
 import matplotlib
 
+from ..soc.boards import BOARDS
 from .accuracy import ROWS
 from .cycles import NETS
 from .results import RESULTS
@@ -106,6 +107,29 @@ def cycles_table(figures):
     return lines
 
 
+def bitstream_table(figures):
+    """Markdown lines of docs/results/bitstream.json's figures, a column a board."""
+    boards = [name for name in BOARDS if f"{name.replace('-', '_')}_fmax_mhz" in figures]
+    lines = [f"| | {' | '.join(boards)} |", "|---" * (len(boards) + 1) + "|"]
+    for text, key, form in (
+            ("multipliers of the array", "multipliers", "{:.0f}"),
+            ("LUT4 (TRELLIS_COMB)", "lut", "{:,.0f}"),
+            ("&ndash; of the FPGA's", "lut_percent", "{:.0f} %"),
+            ("FF", "ff", "{:,.0f}"),
+            ("&ndash; of the FPGA's", "ff_percent", "{:.0f} %"),
+            ("EBR (DP16KD)", "ebr", "{:.0f}"),
+            ("&ndash; of the FPGA's", "ebr_percent", "{:.0f} %"),
+            ("DSP (MULT18X18D)", "dsp", "{:.0f}"),
+            ("&ndash; of the FPGA's", "dsp_percent", "{:.0f} %"),
+            ("system clock, at most", "fmax_mhz", "{:.1f} MHz"),
+            ("&ndash; asked for", "clock_mhz", "{:.0f} MHz"),
+            ("SDRAM clock, at most", "x2_fmax_mhz", "{:.1f} MHz"),
+            ("nextpnr", "nextpnr_minutes", "{:.0f} minutes")):
+        values = [form.format(figures[f"{name.replace('-', '_')}_{key}"]) for name in boards]
+        lines.append(f"| {text} | {' | '.join(values)} |")
+    return lines
+
+
 def picture(demo, path):
     """A bar a layer: clocks by what the array did."""
     layers = demo["slots"]
@@ -142,6 +166,7 @@ def main():
     """Write docs/results/demo.svg and the tables of README, docs/quantization.md and
     docs/performance.md."""
     results = [read(name) for name in ("demo", "tensors", "accuracy", "synth", "ebpc", "cycles")]
+    boards = read("bitstream")
     picture(results[0], RESULTS / "demo.svg")
     lines = ["| measured | |", "|---|---|"]
     lines += [f"| {what} | {value} |" for what, value in table(*results)]
@@ -152,7 +177,11 @@ def main():
     fill(QUANTIZATION, accuracy_table(results[2]["figures"]))
     cycles = results[-1]
     fill(PERFORMANCE, [*cycles_table(cycles["figures"]), "",
-                       f"Made by `{cycles['command']}`: {cycles['data']}."])
+                       f"The simulator ran {cycles['figures']['sim_clock_hz']:,.0f} clocks a "
+                       f"second. Made by `{cycles['command']}`: {cycles['data']}.", "",
+                       *bitstream_table(boards["figures"]), "",
+                       f"Made by `{boards['command']}`: {boards['data']}; placed and routed, not "
+                       "tried on a board."])
 
 
 if __name__ == "__main__":

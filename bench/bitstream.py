@@ -1,0 +1,62 @@
+"""Size and clock of whole SoCs on their FPGAs: Yosys and nextpnr, no bitstream.
+
+    python -m litepress.bench.bitstream --boards ulx3s-85f
+
+Figures go to docs/results/bitstream.json, beside those of other boards that are there. A missed
+clock is measured, not an error: `litepress build` makes it one.
+"""
+
+import json
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from ..soc.board import BOARDS, SEEDS, route
+from ..spec.arch import ARCHS
+from .results import RESULTS, save
+
+
+def figures_of(board, routed):
+    """{BOARD_WHAT: number} of a placement."""
+    name = board.name.replace("-", "_")
+    clocks = {}
+    for achieved, needed in routed.fmax.values():
+        rate = round(1e6 * needed / board.clk_freq)
+        key = "fmax_mhz" if rate == 1 else f"x{rate}_fmax_mhz"
+        clocks[key] = min(achieved, clocks.get(key, achieved))
+    found = {"clock_mhz": board.clk_freq / 1e6, "multipliers": ARCHS[board.arch].multipliers,
+             "seed": routed.seed, "nextpnr_minutes": routed.seconds / 60, **clocks}
+    for key, (used, available) in routed.used.items():
+        found |= {key: used, f"{key}_percent": 100 * used / available}
+    return {f"{name}_{key}": value for key, value in found.items()}
+
+
+def main(boards: Annotated[str, typer.Option(help="Names in soc/boards.py, by commas.")]
+         = "ulx3s-85f",
+         seeds: Annotated[str, typer.Option(help="Of placement: until the clocks are met.")]
+         = ",".join(str(seed) for seed in SEEDS)):
+    """Synthesize, place and route boards. Half an hour each, or more.
+
+    Example: python -m litepress.bench.bitstream --boards ulx3s-85f,ulx3s-25f
+    """
+    logging.disable(logging.WARNING)
+    unknown = [name for name in boards.split(",") if name not in BOARDS]
+    if unknown:
+        raise ValueError(f"--boards {','.join(unknown)}: allowed are {', '.join(BOARDS)}")
+    path = RESULTS / "bitstream.json"
+    figures = json.loads(path.read_text())["figures"] if path.exists() else {}
+    for name in boards.split(","):
+        _, routed = route(BOARDS[name], [int(seed) for seed in seeds.split(",")])
+        figures |= figures_of(BOARDS[name], routed)
+        print(save("bitstream", f"python -m litepress.bench.bitstream --boards {boards} --seeds "
+                   f"{seeds}", "whole SoCs with the accelerator of the board's size, its codecs "
+                   "(zfpe, zfpi, ebpc, raw), VexRiscv and LiteDRAM", figures))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except (RuntimeError, ValueError, OSError) as error:
+        sys.exit(f"litepress bench: {error}")
