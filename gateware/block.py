@@ -4,6 +4,7 @@
 
     BlockDecoder    words --> WordsToBlocks --+--> ZFPeDecoder16 --------+--> buffer --> 4 x int16
                                               +--> ZFPeImprovedDecoder --+
+                                              +--> DeltaDecoder ---------+
                                               +--> widen ----------------+
 
     BlockEncoder    4 x int16 --+--> ZFPeEncoder16 --------+--> BlocksToWords --> words
@@ -18,7 +19,8 @@ from litex.gen import *
 from litex.soc.interconnect import stream
 from migen import *
 
-from ..spec.formats import LANES, RAW8, RAW16, VALUE_BITS, WORD_BITS, ZFPE, ZFPI_KINDS
+from ..spec.formats import DELTA, LANES, RAW8, RAW16, VALUE_BITS, WORD_BITS, ZFPE, ZFPI_KINDS
+from .delta.decoder import DeltaDecoder
 from .gearbox import RUN_LEN_BITS, BlocksToWords, WordsToBlocks
 from .zfpe import ZFPeDecoder16, ZFPeEncoder16, ZFPeImprovedDecoder, ZFPeImprovedEncoder
 
@@ -71,6 +73,8 @@ class BlockDecoder(LiteXModule):
     classic, improved : bool
         With the codec of ``zfpeN``, of ``zfpiN``. Without it, its formats must not be given: see
         FormatCheck.
+    delta : bool
+        With that of ``deltaN``.
 
     Attributes
     ----------
@@ -78,6 +82,8 @@ class BlockDecoder(LiteXModule):
         In: code of a Format; static while words or blocks are inside. Not checked here.
     run_len : Signal(20)
         In: blocks per run, not 0; static alike.
+    segment, run_words : Signal
+        In: of delta formats, words of references in a run, and words of a run; static alike.
     clear : Signal
         In: pulse; drops all words and blocks and waits for the first word of a run.
     sink : Endpoint("data")
@@ -85,9 +91,11 @@ class BlockDecoder(LiteXModule):
     source : Endpoint("data")
         Four int16, lane 0 lowest; ``last`` on the last block of a run.
     """
-    def __init__(self, classic=True, improved=True):
+    def __init__(self, classic=True, improved=True, delta=True):
         _format(self)
-        self.run_len = Signal(RUN_LEN_BITS)
+        self.run_len   = Signal(RUN_LEN_BITS)
+        self.segment   = Signal(9)
+        self.run_words = Signal(RUN_LEN_BITS)
         self.length  = self.run_len
         self.clear   = Signal()
         self.sink    = stream.Endpoint([("data", WORD_BITS)])
@@ -105,7 +113,6 @@ class BlockDecoder(LiteXModule):
             *(core.reset.eq(self.clear) for core in (gearbox, buffer)),
             gearbox.bits.eq(self.bits),
             gearbox.run_len.eq(self.run_len),
-            self.sink.connect(gearbox.sink, omit={"first"}),
             buffer.source.connect(self.source, omit={"first"}),
         ]
 
@@ -113,14 +120,31 @@ class BlockDecoder(LiteXModule):
         bytes = [data[8*i:8*(i + 1)] for i in range(LANES)]
         sign  = self.kind == RAW8
         widened = Cat(*(Cat(byte, Replicate(byte[7] & sign, 8)) for byte in bytes))
-        self.comb += _first(
-            [(named, [
-                gearbox.source.connect(codec.sink),
-                codec.source.connect(buffer.sink),
-            ]) for named, codec in codecs], [
-                gearbox.source.connect(buffer.sink, omit={"data"}),
-                buffer.sink.data.eq(Mux(self.kind == RAW16, data, widened)),
-            ])
+        words    = self.sink.connect(gearbox.sink, omit={"first"})
+        branches = [(named, [
+            *words,
+            gearbox.source.connect(codec.sink),
+            codec.source.connect(buffer.sink),
+        ]) for named, codec in codecs]
+        if delta:
+            self.delta = codec = clearable(DeltaDecoder())
+            self.comb += [
+                codec.reset.eq(self.clear),
+                codec.bits.eq(self.bits),
+                codec.segment.eq(self.segment),
+                codec.words.eq(self.run_words),
+            ]
+            branches.append((self.kind == DELTA, [
+                self.sink.connect(codec.sink, omit={"first"}),
+                codec.payload.connect(gearbox.sink, omit={"first"}),
+                gearbox.source.connect(codec.blocks, omit={"first"}),
+                codec.source.connect(buffer.sink, omit={"first"}),
+            ]))
+        self.comb += _first(branches, [
+            *words,
+            gearbox.source.connect(buffer.sink, omit={"data"}),
+            buffer.sink.data.eq(Mux(self.kind == RAW16, data, widened)),
+        ])
 
 # BlockEncoder -------------------------------------------------------------------------------------
 

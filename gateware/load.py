@@ -95,7 +95,8 @@ class LoadEngine(LiteXModule):
                 *self.error.raises("FORMAT", r["FORMAT"])
             ).Elif(to_wbuf & ((r["LANE_BLOCKS"] == 0) | (r["LANE_BLOCKS"] > columns//LANES)),
                 *self.error.raises("PARAMETER", isa.word(isa.LOAD, lanes, 0) | r["LANE_BLOCKS"])
-            ).Elif(form.ebpc & ((r["SEGMENT"] == 0) | (r["SEGMENT"] > MAX_SEGMENT)),
+            ).Elif((form.ebpc & ((r["SEGMENT"] == 0) | (r["SEGMENT"] > MAX_SEGMENT))) |
+                (form.delta & ((r["SEGMENT"] == 0) | (r["SEGMENT"] > columns//LANES))),
                 *self.error.raises("PARAMETER", isa.word(isa.LOAD, segment, 0) | r["SEGMENT"])
             ).Elif((r["RUNS"] == 0) | (r["RUN_LEN"] == 0),
                 frontend.done.eq(1),
@@ -125,6 +126,7 @@ class LoadEngine(LiteXModule):
             incoming.stride.eq(r["RUN_STRIDE"]),
             incoming.length.eq(r["RUN_LEN"]),
             incoming.bits.eq(form.bits),
+            incoming.ahead.eq(Mux(form.delta, r["SEGMENT"], 0)),
         ]
         vectors = stream.Endpoint([("data", VECTOR_BITS)])
         blocks  = [
@@ -161,6 +163,8 @@ class LoadEngine(LiteXModule):
             decoder.clear.eq(start),
             decoder.format.eq(r["FORMAT"]),
             decoder.run_len.eq(r["RUN_LEN"]),
+            decoder.segment.eq(r["SEGMENT"]),
+            decoder.run_words.eq(incoming.words),
             outgoing.start.eq(start),
             outgoing.base.eq(r["DST"]),
             outgoing.runs.eq(r["RUNS"]),

@@ -16,8 +16,8 @@ class FormatCheck(LiteXModule):
 
     Parameters
     ----------
-    classic, improved, ebpc : bool
-        There are codecs of ``zfpeN``, of ``zfpiN``, of the ebpc formats.
+    classic, improved, ebpc, delta : bool
+        There are codecs of ``zfpeN``, of ``zfpiN``, of the ebpc formats, of ``deltaN``.
 
     Attributes
     ----------
@@ -27,21 +27,22 @@ class FormatCheck(LiteXModule):
         Out: bits a value.
     ok : Signal
         Out: there is such a format, and a codec of it.
-    ebpc, unsigned : Signal
-        Out: it is an ebpc format; that of uint8. Only where ``ok``.
+    ebpc, unsigned, delta : Signal
+        Out: it is an ebpc format; that of uint8; a delta format. Only where ``ok``.
     """
-    def __init__(self, classic=True, improved=True, ebpc=True):
+    def __init__(self, classic=True, improved=True, ebpc=True, delta=True):
         self.code     = Signal(13)
         self.bits     = Signal(5)
         self.ok       = Signal()
         self.ebpc     = Signal()
         self.unsigned = Signal()
+        self.delta    = Signal()
 
         # # #
 
         kinds = [formats.RAW8, formats.RAW8U, formats.RAW16]
         kinds += [formats.ZFPE]*classic + [*formats.ZFPI_KINDS]*improved
-        kinds += [*formats.EBPC_KINDS]*ebpc
+        kinds += [*formats.EBPC_KINDS]*ebpc + [formats.DELTA]*delta
         bits = self.code[8:]
         def allowed(kind):
             if kind in formats.FIXED_BITS:
@@ -55,6 +56,7 @@ class FormatCheck(LiteXModule):
                 Case(self.code[:4], {kind: self.ok.eq(allowed(kind)) for kind in kinds})
             ),
             self.unsigned.eq(self.code[:4] == formats.EBPC8U),
+            self.delta.eq(self.code[:4] == formats.DELTA),
             *([self.ebpc.eq(Reduce("OR", [self.code[:4] == kind for kind in formats.EBPC_KINDS]))]
                 if ebpc else []),
         ]
@@ -68,11 +70,13 @@ class WordAddresses(LiteXModule):
     ----------
     start : Signal
         In: pulse; the parameters must stay as they are until the last offset is taken.
-    addr, runs, stride, length, bits : Signal
-        In: first word, runs, words from a run to the next, blocks a run, bits a value. Neither
-        ``runs`` nor ``length`` may be 0.
+    addr, runs, stride, length, bits, ahead : Signal
+        In: first word, runs, words from a run to the next, blocks a run, bits a value, words of a
+        run before its blocks. Neither ``runs`` nor ``length`` may be 0.
     source : Endpoint("address")
         ``last``: last word of a run.
+    words : Signal
+        Out: words of a run, from the first offset on.
     busy : Signal
         Out: not all offsets have been taken.
     """
@@ -84,6 +88,7 @@ class WordAddresses(LiteXModule):
         self.stride = Signal(regs["RUN_STRIDE"][1])
         self.length = Signal(regs["RUN_LEN"][1])
         self.bits   = Signal(5)
+        self.ahead  = Signal(5)
         self.source = source = stream.Endpoint([("address", OFFSET_BITS)])
         self.busy   = Signal()
 
@@ -94,7 +99,7 @@ class WordAddresses(LiteXModule):
         total = Signal(width)
         shift = Signal(width)
         rest  = Signal(len(self.bits))
-        words = Signal(width - 3)
+        self.words = words = Signal(width - 3)
         self.comb += words.eq(total >> 3)
 
         run  = Signal(OFFSET_BITS)   # First word of the next run.
@@ -104,7 +109,7 @@ class WordAddresses(LiteXModule):
         self.fsm = fsm = FSM(reset_state="IDLE")
         fsm.act("IDLE",
             If(self.start,
-                NextValue(total, 7),
+                NextValue(total, Cat(Constant(7, 3), self.ahead)),
                 NextValue(shift, self.length),
                 NextValue(rest, self.bits),
                 NextValue(run, self.addr),

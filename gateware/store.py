@@ -108,7 +108,7 @@ class StoreEngine(LiteXModule):
         # # #
 
         r = frontend.r
-        self.format   = form     = FormatCheck(ebpc=ebpc)
+        self.format   = form     = FormatCheck(ebpc=ebpc, delta=False)
         self.incoming = incoming = VectorAddresses()
         self.reader   = reader   = VectorReader(port)
         self.encoder  = encoder  = BlockEncoder()

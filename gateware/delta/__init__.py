@@ -1,0 +1,1 @@
+"""Delta-compressed weights in hardware."""
