@@ -22,7 +22,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from ..spec.formats import LANES, RATES, WORD_BITS, ZFPE, ZFPI, ZFPIN, Format
+from ..spec.formats import LANES, RATES, WORD_BITS, ZFPE, ZFPI, ZFPI_KINDS, ZFPIN, Format
 from .codecs.block import roundtrip
 from .floatrun import run_float_layer
 from .graph import CONV, DEPTHWISE
@@ -31,6 +31,7 @@ from .quantize import activation_scale, weight_scale
 IMAGES = 32               # Of the calibration, for sensitivities.
 SAMPLE = 1 << 16          # Blocks of a tensor on which its codec's error is measured.
 BELOW = 2                 # Bits that a tensor may have less than the average.
+ALLOCATED = (ZFPE, *ZFPI_KINDS)
 VARIANTS = {ZFPI: (ZFPI, ZFPIN)}
 PACKED = 0.999            # Of the weights' bits: runs of weight blocks end with part of a word.
 FLOOR = 1e-9              # Sensitivity of what changes nothing that was seen.
@@ -185,14 +186,14 @@ def allocate(graph, calibration, weights, activations, fixed=(), images=IMAGES, 
     """Formats for layers (their weights) and tensors: name -> Format.
 
     graph: importer.FloatGraph; calibration: calibrate.Calibration; weights, activations: Format;
-    what has no choice of rate (raw, ebpc) is left out, and so are the names in ``fixed`` and the
-    network's output. ``bits`` of a format are the average over all values of those it is for, the
-    padding of rows and channels included. progress("allocate", done, total).
+    what has no choice of rate (raw, ebpc, delta) is left out, and so are the names in ``fixed`` and
+    the network's output. ``bits`` of a format are the average over all values of those it is for,
+    the padding of rows and channels included. progress("allocate", done, total).
     """
     layers = [l for l in graph.layers if l.op in (CONV, DEPTHWISE) and l.name not in fixed]
     tensors = [t for t in graph.shapes if t != graph.output and t not in fixed]
-    layers = layers if weights.kind in RATES else []
-    tensors = tensors if activations.kind in RATES else []
+    layers = layers if weights.kind in ALLOCATED else []
+    tensors = tensors if activations.kind in ALLOCATED else []
     total = len(layers) + len(tensors)
     if not total:
         return {}

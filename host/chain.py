@@ -224,7 +224,7 @@ class ChainEmitter:
         base, _ = ring.place((weights, load.subs), load.words)
         at = 0
         for run in load.runs:
-            load_run(self.program, fmt, run, weights, 0, run.words, base + at, ring, geo.vector)
+            load_run(self.program, run, weights, 0, run.words, base + at, ring, geo.vector)
             at += run.words
         record, _ = self.memories.pbuf.place((params, 0, geo.cout), geo.cout)
         load_records(self.program, params, geo.cout, record)

@@ -9,7 +9,7 @@ and the WAITs from ``Program.go``: so a layer's weights come while the layer bef
 from dataclasses import dataclass
 
 from ..spec import isa
-from ..spec.formats import LANES, RAW16, Format
+from ..spec.formats import DELTA, LANES, RAW16, Format
 from .graph import ADD, POOL
 from .tiling import group_size, split
 
@@ -24,12 +24,23 @@ BANKS = 4                  # Of ABUF.
 @dataclass(frozen=True)
 class WeightRun:
     """A run of weight blocks in DRAM: ``groups`` (first channel, channels), each a word (of WBUF or
-    VBUF) of ``lane_blocks`` blocks per tap; ``offset``: DRAM words from the layer's first."""
+    VBUF) of ``lane_blocks`` blocks per tap; ``offset``: DRAM words from the layer's first. A LOAD
+    may begin at any multiple of ``unit`` words. stride: with deltas every group is a run of its
+    own; DRAM words from one to the next, else None."""
 
     groups: tuple
     lane_blocks: int
     words: int
     offset: int
+    fmt: Format
+    unit: int
+    stride: int = None
+
+    def dram_words(self, words):
+        """32-bit words that the first ``words`` of the run take in DRAM."""
+        if self.stride is not None:
+            return words // self.unit * self.stride
+        return self.fmt.run_words(words * self.lane_blocks)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,14 @@ def weight_format(geo, layer):
     return RAW16_FORMAT if geo.shared_weights else layer.weight_format
 
 
+def _weight_run(groups, lanes, taps, offset, fmt):
+    if fmt.kind != DELTA:
+        return WeightRun(groups, lanes, len(groups) * taps, offset, fmt, ALIGNED_BLOCKS)
+    fmt = fmt.in_run(lanes * LANES)
+    return WeightRun(groups, lanes, len(groups) * taps, offset, fmt, taps,
+                     fmt.run_words(taps * lanes))
+
+
 def weight_loads(geo, tiling, arch, fmt):
     """(list of WeightLoad, DRAM words in all): how the layer's weights lie in DRAM."""
     group = group_size(geo, tiling, arch)
@@ -65,9 +84,9 @@ def weight_loads(geo, tiling, arch, fmt):
               for low, high in split(b - a, tiling.sub)]
     if geo.shared_weights:
         lanes = -(-group // LANES)
-        run = WeightRun(((0, lanes * LANES),), lanes, geo.taps, 0)
+        run = _weight_run(((0, lanes * LANES),), lanes, geo.taps, 0, fmt)
         load = WeightLoad(tuple(ranges), (run,), geo.taps, {a: 0 for a, _ in ranges})
-        return [load], fmt.run_words(geo.taps * lanes)
+        return [load], run.dram_words(run.words)
     merged, limit = [[]], min(MERGE_WORDS, geo.weight_depth(arch) // 4)
     held = 0
     for a, b in ranges:
@@ -88,9 +107,9 @@ def weight_loads(geo, tiling, arch, fmt):
         for i in range(1, len(groups) + 1):
             lanes = -(-groups[first][1] // LANES)
             if i == len(groups) or -(-groups[i][1] // LANES) != lanes:
-                run = WeightRun(tuple(groups[first:i]), lanes, (i - first) * geo.taps, offset)
+                run = _weight_run(tuple(groups[first:i]), lanes, geo.taps, offset, fmt)
                 runs.append(run)
-                offset += fmt.run_words(run.words * lanes)
+                offset += run.dram_words(run.words)
                 first = i
         loads.append(WeightLoad(tuple(subs), tuple(runs), words, places))
     return loads, offset
@@ -167,15 +186,17 @@ def vector_go(program, geo, requant, channels, place, in_row, first, count, row,
     program.go(isa.VECTOR, **registers)
 
 
-def load_run(program, fmt, run, weights, start, stop, place, ring, vector):
+def load_run(program, run, weights, start, stop, place, ring, vector):
     """Append the LOAD of words start .. stop-1 of a WeightRun: to ``place`` in ``ring``, VBUF if
     ``vector``, else WBUF. weights: DRAM word of the layer's first."""
     memory = {"DST_MEM": isa.MEM_VBUF} if vector else \
         {"DST_MEM": isa.MEM_WBUF, "LANE_BLOCKS": run.lane_blocks}
-    program.go(isa.LOAD, constant=True,
-               ADDR=weights + run.offset + fmt.run_words(start * run.lane_blocks), RUNS=1,
-               RUN_LEN=(stop - start) * run.lane_blocks, FORMAT=fmt.code,
-               DST=place % ring.depth, **memory)
+    registers = {"RUNS": 1, "RUN_LEN": (stop - start) * run.lane_blocks}
+    if run.stride is not None:
+        registers = {"RUNS": (stop - start) // run.unit, "RUN_LEN": run.unit * run.lane_blocks,
+                     "RUN_STRIDE": run.stride, "DST_STRIDE": run.unit}
+    program.go(isa.LOAD, constant=True, ADDR=weights + run.offset + run.dram_words(start),
+               **registers, **registers_of(run.fmt), DST=place % ring.depth, **memory)
 
 
 def load_records(program, address, count, place):
@@ -206,8 +227,7 @@ class LayerEmitter:
         self.addresses, self.arch = addresses, arch
         self.in_formats = [tensors[n].fmt for n in layer.inputs]
         self.out_format = tensors[layer.output].fmt
-        self.weight_format = weight_format(geo, layer)
-        loads, _ = weight_loads(geo, tiling, arch, self.weight_format)
+        loads, _ = weight_loads(geo, tiling, arch, weight_format(geo, layer))
         self.load_of = {sub: load for load in loads for sub in load.subs}
         memories = memories or Memories(arch)
         self.weights = memories.vbuf if geo.vector else memories.wbuf
@@ -257,11 +277,11 @@ class LayerEmitter:
             for run in load.runs:
                 # What overlaps the weights in use comes in a LOAD of its own, so that the rest
                 # need not wait for them.
-                cut = (free - at) // ALIGNED_BLOCKS * ALIGNED_BLOCKS
+                cut = (free - at) // run.unit * run.unit
                 pieces = [(0, cut), (cut, run.words)] if 64 <= cut < run.words else [(0, run.words)]
                 for start, stop in pieces:
-                    load_run(self.program, self.weight_format, run, self.addresses.weights, start,
-                             stop, place + at + start, ring, self.geo.vector)
+                    load_run(self.program, run, self.addresses.weights, start, stop,
+                             place + at + start, ring, self.geo.vector)
                 at += run.words
         return (place + load.places[sub[0]]) % ring.depth
 

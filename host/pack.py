@@ -65,13 +65,14 @@ def stored_weights(layer):
     values = _by_tap(layer)
     if layer.op not in (CONV, DEPTHWISE):
         return values
-    blocks = np.ascontiguousarray(_blocks(values))
-    return roundtrip(blocks, layer.weight_format).reshape(len(values), -1)[:, :values.shape[1]]
+    blocks = np.ascontiguousarray(_blocks(values)).reshape(-1, LANES)
+    stored = roundtrip(blocks, layer.weight_format.in_run(values.shape[1]))
+    return stored.reshape(len(values), -1)[:, :values.shape[1]]
 
 
 def encode_weights(p):
     """Bytes of a LayerPlan's weights: its runs one after another."""
-    values, fmt = _by_tap(p.layer), weight_format(p.geo, p.layer)
+    values = _by_tap(p.layer)
     out = []
     for load in p.loads:
         for run in load.runs:
@@ -79,8 +80,11 @@ def encode_weights(p):
                 groups = [np.broadcast_to(values, (len(values), run.groups[0][1]))]
             else:
                 groups = [values[:, first:first + n] for first, n in run.groups]
-            blocks = np.concatenate([_blocks(group) for group in groups]).reshape(-1, LANES)
-            out.append(encode_blocks(np.ascontiguousarray(blocks), fmt).tobytes())
+            parts = [_blocks(group).reshape(-1, LANES) for group in groups]
+            if run.stride is None:
+                parts = [np.concatenate(parts)]
+            out += [encode_blocks(np.ascontiguousarray(blocks), run.fmt).tobytes()
+                    for blocks in parts]
     data = b"".join(out)
     assert len(data) == p.weight_bytes
     return data

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from ..spec import isa
-from ..spec.formats import EBPC_KINDS, Format
+from ..spec.formats import DELTA, EBPC_KINDS, Format
+from .codecs.delta_blocks import join_channels, split_channels
 from .floatrun import run_float_layer
 from .graph import ADD, CONV, DEPTHWISE, POOL, Layer, Network, Requant, Tensor
 from .reference import mean_accumulator, quantize_input, run_layer, store, store_weights
@@ -28,6 +29,9 @@ MAX_SHIFT = 24           # Largest s: b (42 bits) then holds biases of 2^17 outp
 ADD_LIMIT = 32767
 LARGEST_RATIO = 65535 / 65536
 ACC_LIMIT = 2 ** (isa.ACC_BITS - 1)
+# What a channel's largest weight may be, in units of its reference: references and deltas of few
+# bits reach some 128 of them, so the first has all weights inside and the last few of them.
+DELTA_SPANS = (96, 112, 120, 128, 144, 160, 176, 192, 224, 256, 320)
 
 
 def _format(text):
@@ -86,6 +90,23 @@ def weight_scale(weight, largest=32767):
     return np.where(scale > 0, scale, 1.0)
 
 
+def delta_scale(weight, fmt, one_scale=False):
+    """Scale a channel at which ``fmt``, a delta format, changes the weights least: float64 (cout,).
+    one_scale: the same for all."""
+    flat = weight.reshape(len(weight), -1)
+    high = np.abs(flat).max(axis=1)
+    high = np.where(high > 0, high.max() if one_scale else high, 1.0)
+    errors = []
+    for span in DELTA_SPANS:
+        scale = high / span
+        q = np.floor(flat / scale[:, None] + 0.5).astype(np.int16)
+        stored = join_channels(*split_channels(q, fmt), fmt)
+        errors.append(np.square(stored * scale[:, None] - flat).sum(axis=1))
+    errors = np.array(errors)
+    best = np.full(len(flat), errors.sum(axis=1).argmin()) if one_scale else errors.argmin(axis=0)
+    return high / np.array(DELTA_SPANS)[best]
+
+
 def _weights(layer, x, scale_y, fmt, one_scale, rounder):
     """(int16 weights before encoding, after encoding, scale a channel) of CONV and DEPTHWISE.
 
@@ -101,7 +122,10 @@ def _weights(layer, x, scale_y, fmt, one_scale, rounder):
     high = np.abs(w).max(axis=axes)
     if one_scale:
         high = np.full_like(high, high.max())
-    scale = np.maximum(high / largest, unit * 2.0 ** -MAX_SHIFT)
+    wanted = high / largest
+    if fmt.kind == DELTA:
+        wanted, largest = delta_scale(w, fmt, one_scale), 32767
+    scale = np.maximum(wanted, unit * 2.0 ** -MAX_SHIFT)
     scale = np.minimum(scale, unit * LARGEST_RATIO)
     bound = max(abs(v) for v in x.fmt.range)
     while True:
@@ -170,6 +194,8 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
     if weight_format.range[0] == 0 or weight_format.kind in EBPC_KINDS:
         raise ValueError(f"weights: format {weight_format} is for activations" + (
             " that are never negative" if weight_format.range[0] == 0 else ""))
+    if activation_format.kind == DELTA:
+        raise ValueError(f"activations: format {activation_format} is for weights")
     names = {layer.name for layer in graph.layers} | set(graph.shapes)
     for name in set(overrides) - names:
         raise ValueError(f"overrides: no layer or tensor {name!r} in {graph.name}")

@@ -29,7 +29,7 @@ def store_weights(weights, fmt):
     cout = len(weights)
     flat = weights.reshape(cout, -1).T
     padded = np.pad(flat, [(0, 0), (0, -cout % LANES)])
-    out = roundtrip(np.ascontiguousarray(padded).reshape(len(flat), -1, LANES), fmt)
+    out = roundtrip(np.ascontiguousarray(padded).reshape(-1, LANES), fmt.in_run(cout))
     return out.reshape(padded.shape)[:, :cout].T.reshape(weights.shape)
 
 

@@ -15,13 +15,15 @@ that bring X nearest to the float output are w + (X'X)^-1 X'(F - X) w. The inver
 damped X'X, so that what few samples say is believed little.
 
 A block is 4 output channels of one tap (spec/formats.py), so storing a tap is storing whole blocks,
-each by the search of host/nearest.py: what the codec does to a block is in the loop.
+each by the search of host/nearest.py: what the codec does to a block is in the loop. Of delta
+formats the references are those of the plain weights, and only deltas are chosen.
 """
 
 import numpy as np
 
-from ..spec.formats import LANES, RAW16
+from ..spec.formats import DELTA, LANES, RAW16
 from .codecs.block import roundtrip
+from .codecs.delta_blocks import split_channels
 from .graph import DEPTHWISE
 from .nearest import nearest
 
@@ -145,16 +147,27 @@ class _Problem:
             moves = np.linalg.solve(damped.transpose(2, 0, 1), cross.transpose(2, 0, 1))
             self.target = self.target + self.moved(moves.transpose(1, 2, 0), self.target)
         self.H = _damped(own, DAMPING)
+        if fmt.kind == DELTA:
+            near = np.floor(self.target.T + 0.5).clip(-32767, 32767).astype(np.int16)
+            self.references = split_channels(near, fmt)[0].astype(np.float64)
 
     def rows(self, q):
         """(cout, ...) -> (d, c)."""
         return np.ascontiguousarray(np.pad(q.reshape(len(q), -1).T, ((0, 0), (0, self.pad))))
 
     def stored(self, q):
-        return roundtrip(q.reshape(-1, LANES), self.fmt).reshape(q.shape).astype(np.float64)
+        """q: int16 (d, c), or (c,) of a tap where blocks stand alone."""
+        fmt = self.fmt.in_run(q.shape[-1])
+        return roundtrip(q.reshape(-1, LANES), fmt).reshape(q.shape).astype(np.float64)
 
     def nearest(self, targets, importance):
         """One tap: targets (c,), importance (c,) -> int16 (c,) and what is stored for it."""
+        if self.fmt.kind == DELTA:
+            # The references stay: storing all taps finds them again, since they fit exactly.
+            step, most = 1 << self.fmt.offset, 1 << self.fmt.bits - 1
+            deltas = np.floor((targets - self.references) / step + 0.5).clip(-most, most - 1)
+            stored = self.references + step * deltas
+            return stored.astype(np.int16), stored
         q = nearest(targets.reshape(-1, LANES), importance.reshape(-1, LANES), self.fmt)
         return q.ravel(), self.stored(q).ravel()
 

@@ -15,6 +15,7 @@ format        block                                     decoded value
 ``zfpiN``     head (4 bits), 4 x (N-1 bits)             improved ZFPe, see below
 ``ebpc8``     variable, in segments                     sign-extended, as raw8
 ``ebpc8u``    variable, in segments                     zero-extended, as raw8u
+``deltaN``    4 x int of N bits, references ahead       reference + delta, see below
 ============  ========================================  ====================================
 
 ``zfpeN`` takes the four int16 values as the numbers -32768.0 .. 32767.0, and its decoder returns
@@ -39,6 +40,11 @@ specified in ``host.codecs.zfpe_improved``.
 ``ebpc``: a run is cut into segments of ``segment`` blocks (the last may be shorter), each coded as
 spec/ebpc.py says into a slot of its own: 1 + segment words for 8-bit values, so that any segment is
 found without an index. Only the words that a segment needs are written and read.
+
+``deltaN``, N = 2..6, is for weights: those of a channel are a reference r (int8) and deltas d (N
+bits, two's complement), r + (d << 8 - N). A run holds the weights of ``segment`` times 4 channels:
+it begins with ``segment`` words, the references of 4 channels each (the first one lowest); block k
+behind them belongs to the channels of word k modulo ``segment``.
 """
 
 from dataclasses import dataclass, replace
@@ -48,9 +54,9 @@ VALUE_BITS = 16  # On-chip width of an activation or a weight.
 WORD_BITS = 32   # A DRAM word: addresses in the program count these.
 WORD_BYTES = WORD_BITS // 8
 
-RAW8, RAW8U, RAW16, ZFPE, ZFPI, ZFPIU, ZFPIN, ZFPINU, EBPC8, EBPC8U = range(10)
+RAW8, RAW8U, RAW16, ZFPE, ZFPI, ZFPIU, ZFPIN, ZFPINU, EBPC8, EBPC8U, DELTA = range(11)
 KINDS = {RAW8: "raw8", RAW8U: "raw8u", RAW16: "raw16", ZFPE: "zfpe", ZFPI: "zfpi", ZFPIU: "zfpiu",
-         ZFPIN: "zfpin", ZFPINU: "zfpinu", EBPC8: "ebpc8", EBPC8U: "ebpc8u"}
+         ZFPIN: "zfpin", ZFPINU: "zfpinu", EBPC8: "ebpc8", EBPC8U: "ebpc8u", DELTA: "delta"}
 FIXED_BITS = {RAW8: 8, RAW8U: 8, RAW16: 16, EBPC8: 8, EBPC8U: 8}
 # The same format for values that are never negative.
 UNSIGNED = {RAW8: RAW8U, ZFPI: ZFPIU, ZFPIN: ZFPINU, EBPC8: EBPC8U}
@@ -62,17 +68,19 @@ ZFPI_MIN_BITS, ZFPI_MAX_BITS = 4, 15
 ZFPI_KINDS = {ZFPI: (3, False), ZFPIU: (3, True), ZFPIN: (2, False), ZFPINU: (2, True)}
 ZFPI_HEAD_BITS = 4
 RATES = {ZFPE: (ZFPE_MIN_BITS, ZFPE_MAX_BITS),
-         **dict.fromkeys(ZFPI_KINDS, (ZFPI_MIN_BITS, ZFPI_MAX_BITS))}
+         **dict.fromkeys(ZFPI_KINDS, (ZFPI_MIN_BITS, ZFPI_MAX_BITS)), DELTA: (2, 6)}
 EBPC_KINDS = (EBPC8, EBPC8U)
-MAX_SEGMENT = 256   # Blocks.
+REFERENCE_BITS = 8  # Of a channel's deltas; also what reference and deltas span together.
+MAX_SEGMENT = 256   # Blocks; of delta, groups of 4 channels.
 SEGMENT_CHANNELS = (64, 32, 16, 8)
 
 
 @dataclass(frozen=True)
 class Format:
     """A storage format: ``kind`` (one of KINDS) and ``bits`` per value, every header included (of
-    ebpc: before coding). ``segment``: blocks of an ebpc segment, 0 while the planner has not chosen
-    it and for all others."""
+    ebpc: before coding; of delta: without references). ``segment``: blocks of an ebpc segment,
+    groups of 4 channels in a delta run; 0 while the planner has not chosen it and for all others.
+    """
 
     kind: int
     bits: int
@@ -90,12 +98,12 @@ class Format:
     @property
     def name(self):
         """What ``parse`` takes."""
-        if self.kind in EBPC_KINDS and self.segment:
-            return f"{KINDS[self.kind]}.{self.segment}"
-        if self.kind not in RATES:
-            return KINDS[self.kind]
         stem = KINDS[self.kind]
-        return f"{stem[:4]}{self.bits}{stem[4:]}"
+        if self.kind == DELTA:
+            stem = f"{stem}{self.bits}"
+        elif self.kind in RATES:
+            stem = f"{stem[:4]}{self.bits}{stem[4:]}"
+        return f"{stem}.{self.segment}" if self.segment else stem
 
     @property
     def lossless(self):
@@ -109,7 +117,14 @@ class Format:
             return -128, 127
         if self.kind in (RAW8U, EBPC8U):
             return 0, 255
+        if self.kind == DELTA:
+            return -256, 255 - (1 << self.offset)
         return (0, 32767) if self.kind in (ZFPIU, ZFPINU) else (-32768, 32767)
+
+    @property
+    def offset(self):
+        """What a delta is shifted left by."""
+        return REFERENCE_BITS - self.bits
 
     @property
     def unsigned(self):
@@ -130,16 +145,23 @@ class Format:
         raise ValueError(f"format {self}: width = {width}: allowed are 1 to "
                          f"{MAX_SEGMENT // 8 * LANES}")
 
+    def in_run(self, channels):
+        """The format with what it needs to know of a run of that many channels' weights."""
+        return replace(self, segment=-(-channels // LANES)) if self.kind == DELTA else self
+
     @property
     def slot_words(self):
         """32-bit words of an ebpc segment's slot: header and raw values."""
         return 1 + self.segment * self.block_bits // WORD_BITS
 
     def run_words(self, blocks):
-        """32-bit words of a run of that many blocks, empty parts of ebpc's slots included."""
+        """32-bit words of a run of that many blocks, empty parts of ebpc's slots and references of
+        deltas included."""
+        if self.kind in (*EBPC_KINDS, DELTA) and not self.segment:
+            raise ValueError(f"format {self}: its segment is not chosen")
+        if self.kind == DELTA:
+            return self.segment - (-blocks * self.block_bits // WORD_BITS)
         if self.kind in EBPC_KINDS:
-            if not self.segment:
-                raise ValueError(f"format {self}: its segment is not chosen")
             full, rest = divmod(blocks, self.segment)
             return full * self.slot_words + (1 + rest * self.block_bits // WORD_BITS if rest else 0)
         return -(-blocks * self.block_bits // WORD_BITS)
@@ -149,15 +171,21 @@ class Format:
 
     @staticmethod
     def parse(text):
-        """``raw8 | raw8u | raw16 | zfpe4..16 | zfpi4..15, with suffix n, u or nu | ebpc8 | ebpc8u``
-        (also ``zfpe:12``; ``ebpc8.S`` with segments of S blocks) to a Format; ValueError."""
+        """``raw8 | raw8u | raw16 | zfpe4..16 | zfpi4..15, with suffix n, u or nu | ebpc8 | ebpc8u |
+        delta2..6`` (also ``zfpe:12``; ``ebpc8.S``, ``delta4.S`` with segments of S) to a Format;
+        ValueError."""
         names = {name: kind for kind, name in KINDS.items()}
         stem, _, segment = text.partition(".")
+        segmented = segment.isdigit() and 1 <= int(segment) <= MAX_SEGMENT
         if stem in names and names[stem] in FIXED_BITS:
             kind = names[stem]
-            if not segment or (kind in EBPC_KINDS and segment.isdigit()
-                               and 1 <= int(segment) <= MAX_SEGMENT):
+            if not segment or (kind in EBPC_KINDS and segmented):
                 return Format(kind, FIXED_BITS[kind], int(segment or 0))
+        family, rest = KINDS[DELTA], stem.removeprefix(KINDS[DELTA]).lstrip(":")
+        if stem.startswith(family) and rest.isdigit() and (segmented or not segment):
+            low, high = RATES[DELTA]
+            if low <= int(rest) <= high:
+                return Format(DELTA, int(rest), int(segment or 0))
         family, rest = text[:4], text[4:].lstrip(":")
         digits = rest.rstrip("nu")
         kind = names.get(family + rest[len(digits):])
@@ -167,7 +195,8 @@ class Format:
                 return Format(kind, int(digits))
         raise ValueError(f"format {text!r}: allowed are raw8, raw8u, raw16, zfpe{ZFPE_MIN_BITS} to "
                          f"zfpe{ZFPE_MAX_BITS}, zfpi{ZFPI_MIN_BITS} to zfpi{ZFPI_MAX_BITS} (with "
-                         f"n, u or nu), ebpc8 and ebpc8u")
+                         f"n, u or nu), ebpc8, ebpc8u and delta{RATES[DELTA][0]} to "
+                         f"delta{RATES[DELTA][1]}")
 
     @staticmethod
     def from_code(code, segment=0):
@@ -179,7 +208,7 @@ class Format:
         if code & 0xf0 or not low <= bits <= high:
             raise ValueError(f"format code {code:#x}: bits = {bits}: allowed for {KINDS[kind]} are "
                              f"{low} to {high}")
-        if kind not in EBPC_KINDS:
+        if kind not in (*EBPC_KINDS, DELTA):
             return Format(kind, bits)
         if not 1 <= segment <= MAX_SEGMENT:
             raise ValueError(f"format {KINDS[kind]}: segment = {segment}: allowed are 1 to "

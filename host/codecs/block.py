@@ -6,7 +6,18 @@ A run is ``n`` blocks of four int16, packed LSB first without gaps and padded wi
 
 import numpy as np
 
-from ...spec.formats import EBPC_KINDS, KINDS, LANES, RATES, RAW16, WORD_BYTES, ZFPE, ZFPI_KINDS
+from ...spec.formats import (
+    DELTA,
+    EBPC_KINDS,
+    KINDS,
+    LANES,
+    RATES,
+    RAW16,
+    WORD_BYTES,
+    ZFPE,
+    ZFPI_KINDS,
+)
+from .delta_blocks import decode_delta, encode_delta, roundtrip_delta
 from .segments import decode_segments, encode_segments, stored_words
 from .zfpe import decode16, encode16, roundtrip16
 from .zfpe_improved import decode_improved, encode_improved, roundtrip_improved
@@ -40,7 +51,11 @@ def encode_blocks(q, fmt):
         raise ValueError(f"blocks of shape {q.shape}: allowed is (..., n, {LANES})")
     *lead, n, _ = q.shape
     out = np.zeros((*lead, WORD_BYTES * fmt.run_words(n)), np.uint8)
-    if fmt.kind in RATES:
+    if fmt.kind == DELTA:
+        head = WORD_BYTES * fmt.segment
+        out[..., :head], blocks = encode_delta(q, fmt)
+        _pack(blocks, fmt.bits, out[..., head:])
+    elif fmt.kind in RATES:
         q = q.reshape(-1, LANES)
         blocks = encode16(q, fmt.bits) if fmt.kind == ZFPE else encode_improved(q, fmt)
         _pack(blocks.reshape(*lead, n), fmt.bits, out)
@@ -72,6 +87,9 @@ def decode_blocks(data, fmt, n):
     if size < need:
         raise ValueError(f"run of {size} bytes is truncated: {n} blocks of {fmt} take {need} bytes")
     data = data[..., :need]
+    if fmt.kind == DELTA:
+        head = WORD_BYTES * fmt.segment
+        return decode_delta(data[..., :head], _unpack(data[..., head:], fmt.bits, n), fmt)
     if fmt.kind in RATES:
         blocks = _unpack(data, fmt.bits, n).reshape(-1)
         q = decode16(blocks, fmt.bits) if fmt.kind == ZFPE else decode_improved(blocks, fmt)
@@ -91,10 +109,13 @@ def decode_blocks(data, fmt, n):
 
 
 def roundtrip(q, fmt):
-    """What decoding returns for q, int16 (..., 4), any leading shape; the same shape. Never
-    aliases q. Equal to decode_blocks(encode_blocks(q)), without packing bits."""
+    """What decoding returns for q, int16 (..., 4), any leading shape (of delta, (..., n, 4): runs);
+    the same shape. Never aliases q. Equal to decode_blocks(encode_blocks(q)), without packing bits.
+    """
     _check(fmt)
     q = _values(q)
+    if fmt.kind == DELTA:
+        return roundtrip_delta(q, fmt)
     if fmt.kind == ZFPE:
         return roundtrip16(q.reshape(-1, LANES), fmt.bits).reshape(q.shape)
     if fmt.kind in ZFPI_KINDS:
