@@ -7,7 +7,7 @@ from ..spec.formats import Format
 def compress(module, example, calibration, weights="zfpi8", activations="zfpi8", arch="sim",
              overrides=None, bias_correction=True, rounding=True, equalization=False,
              allocation=True, one_scale=False, keep=False, fuse=True, name=None, labels=None,
-             preprocessing=None, progress=None):
+             preprocessing=None, steps=None, progress=None):
     """Quantize, compress, plan and pack a network.
 
     module: torch.nn.Module, unmodified; it is not changed. example: float32 (1, C, H, W), its
@@ -16,7 +16,9 @@ def compress(module, example, calibration, weights="zfpi8", activations="zfpi8",
     Corrections on the calibration inputs, none of which costs hardware: bias_correction, rounding
     (host/quantize.py, host/rounding.py), equalization (host/equalize.py), allocation: zfpe and zfpi
     formats name the average bits a value, and every tensor gets its own (host/allocate.py).
-    one_scale: one weight scale a layer, not one a channel.
+    one_scale: one weight scale a layer, not one a channel. steps: parameter name of weights that
+    were trained as integers -> the integers' unit (one, or one an output channel): they stay as
+    they are, with BatchNorm in the requantization.
     arch: a name of spec.arch.ARCHS or an Arch. keep: a place of its own for every tensor, so that
     all can be read back. fuse: layers may pass their activations on inside the chip, as int16 and
     not encoded (always off with keep). labels, preprocessing: kept in the image for its users.
@@ -37,7 +39,9 @@ def compress(module, example, calibration, weights="zfpi8", activations="zfpi8",
         arch = ARCHS[arch]
     if not isinstance(arch, Arch):
         raise ValueError(f"arch: {arch!r} is neither a name nor an Arch")
-    graph = import_module(module, example, name=name)
+    if steps and equalization:
+        raise ValueError("equalization: moves weights off their steps: allowed is one of both")
+    graph = import_module(module, example, name=name, steps=steps)
     calibration = graph.flattened(calibration)
     if equalization:
         graph = equalize(graph, calibration, progress=progress)

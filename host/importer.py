@@ -25,8 +25,10 @@ class UnsupportedError(ValueError):
 class FloatLayer:
     """One operation on real numbers, with the activation that follows it.
 
-    weight: float64 (cout, cin/groups, kh, kw) of CONV and DEPTHWISE, else None; bias: float64
-    (cout,); lo, hi: bounds of the activation, -inf and inf when there is none.
+    weight: float64 (cout, cin/groups, kh, kw) of CONV and DEPTHWISE, else None; step: float64
+    (cout,), of which the weights of each channel are integer multiples, None where they were not
+    trained so; bias: float64 (cout,); lo, hi: bounds of the activation, -inf and inf when there is
+    none.
     """
 
     name: str
@@ -34,6 +36,7 @@ class FloatLayer:
     inputs: list
     output: str
     weight: np.ndarray = None
+    step: np.ndarray = None
     bias: np.ndarray = None
     stride: int = 1
     padding: int = 0
@@ -71,8 +74,8 @@ def _module_name(node):
 
 
 class _Importer:
-    def __init__(self, program, name):
-        self.program = program
+    def __init__(self, program, name, steps):
+        self.program, self.steps = program, dict(steps or {})
         signature = program.graph_signature
         self.constants = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self.problems = []
@@ -96,6 +99,17 @@ class _Importer:
                                    f"parameters; fold weight_norm and the like first")
         value = self.program.state_dict.get(full, self.program.constants.get(full))
         return value.detach().double().numpy()
+
+    def step(self, node, cout):
+        """``steps`` of a weight parameter: float64 (cout,), or None."""
+        name = self.constants.get(node.name)
+        if name not in self.steps:
+            return None
+        step = np.asarray(self.steps.pop(name), np.float64)
+        if step.shape not in ((), (cout,)) or not (np.isfinite(step) & (step > 0)).all():
+            raise ValueError(f"steps: {name}: {step.shape}: allowed are {cout} positive numbers, "
+                             f"or one")
+        return np.broadcast_to(step, (cout,)).copy()
 
     def layer_name(self, node):
         """The module's name; with a number behind it where a module is called again."""
@@ -164,6 +178,7 @@ class _Importer:
         for text in wrong:
             self.problem(node, text)
         self.new(node, DEPTHWISE if groups != 1 else CONV, [args["input"]], weight=weight,
+                 step=self.step(args["weight"], cout),
                  bias=np.zeros(cout) if bias is None else bias, stride=stride[0],
                  padding=padding[0])
 
@@ -185,6 +200,8 @@ class _Importer:
             scale *= self.value(gamma)
         layer.weight = layer.weight * scale[:, None, None, None]
         layer.bias = (layer.bias - mean) * scale
+        if layer.step is not None:
+            layer.step = layer.step * np.where(scale == 0, 1, np.abs(scale))
         if beta is not None:
             layer.bias = layer.bias + self.value(beta)
         layer.source.append(_module_name(node))
@@ -272,6 +289,7 @@ class _Importer:
                                f"to {MAX_KERNEL}x{MAX_KERNEL} pixels")
         bias = self.value(node.args[2]) if len(node.args) > 2 else None
         self.new(node, CONV, [x], weight=weight.reshape(-1, c, h, w),
+                 step=self.step(node.args[1], len(weight)),
                  bias=np.zeros(len(weight)) if bias is None else bias)
 
     def same(self, node):
@@ -324,18 +342,22 @@ class _Importer:
         if self.problems:
             raise UnsupportedError(f"{self.graph.name}: {len(self.problems)} unsupported: "
                                    + "; ".join(self.problems))
+        if self.steps:
+            raise ValueError(f"steps: {', '.join(self.steps)}: no such weights in "
+                             f"{self.graph.name}")
         self.graph.output = self.tensor[output]
         if not self.graph.layers:
             raise UnsupportedError(f"{self.graph.name}: no layers")
         return self.graph
 
 
-def import_module(module, example, name=None):
+def import_module(module, example, name=None, steps=None):
     """Import a module.
 
     module: torch.nn.Module (left as it is; a copy in eval mode is exported). example: float32
-    (1, C, H, W) or (1, features), array or tensor. Returns a FloatGraph. Raises UnsupportedError,
-    listing everything unsupported, and ValueError for a wrong example.
+    (1, C, H, W) or (1, features), array or tensor. steps: parameter name of weights that were
+    trained as integers -> the integers' unit, one a channel or one for all. Returns a FloatGraph.
+    Raises UnsupportedError, listing everything unsupported, and ValueError for a wrong example.
     """
     x = torch.as_tensor(np.asarray(example), dtype=torch.float32)
     if x.dim() not in (2, 4) or x.shape[0] != 1:
@@ -350,4 +372,4 @@ def import_module(module, example, name=None):
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"{name}: torch.export fails on an input of shape {tuple(x.shape)}: "
                          f"{first}") from None
-    return _Importer(program, name).run()
+    return _Importer(program, name, steps).run()

@@ -109,6 +109,7 @@ def delta_scale(weight, fmt, one_scale=False):
 
 def _weights(layer, x, scale_y, fmt, one_scale, rounder):
     """(int16 weights before encoding, after encoding, scale a channel) of CONV and DEPTHWISE.
+    Weights that were trained as integers stay those integers.
 
     one_scale: the same scale for all channels. rounder(weights / scale, fmt) -> int16 weights, or
     None to take the nearest."""
@@ -123,7 +124,9 @@ def _weights(layer, x, scale_y, fmt, one_scale, rounder):
     if one_scale:
         high = np.full_like(high, high.max())
     wanted = high / largest
-    if fmt.kind == DELTA:
+    if layer.step is not None:
+        wanted, largest, rounder = layer.step, 32767, None
+    elif fmt.kind == DELTA:
         wanted, largest = delta_scale(w, fmt, one_scale), 32767
     scale = np.maximum(wanted, unit * 2.0 ** -MAX_SHIFT)
     scale = np.minimum(scale, unit * LARGEST_RATIO)
@@ -133,6 +136,10 @@ def _weights(layer, x, scale_y, fmt, one_scale, rounder):
         q = np.clip(np.floor(wanted + 0.5), -largest, largest).astype(np.int16)
         stored = store_weights(q, fmt)
         over = np.abs(stored.astype(np.int64)).sum(axis=axes) * bound >= ACC_LIMIT
+        if layer.step is not None and (over.any() or not np.array_equal(scale, layer.step)):
+            raise ValueError(f"layer {layer.name}: the step of its weights "
+                             f"({layer.step.min():.3g} to {layer.step.max():.3g}) cannot be "
+                             "requantized: use activations of more bits")
         if not over.any():
             break
         if (over & (2 * scale > unit * LARGEST_RATIO)).any():

@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 import litepress
+from litepress.host.calibrate import calibrate
 from litepress.host.floatrun import run_float
 from litepress.host.graph import ADD, CONV, DEPTHWISE, POOL
 from litepress.host.importer import UnsupportedError, import_module
+from litepress.host.pack import stored_weights
+from litepress.host.quantize import quantize
 from litepress.models.mobilenet import mobilenet_v2
 from litepress.models.tiny import TinyNet
 
@@ -88,6 +91,46 @@ def test_flattened_planes(module, shape):
         with pytest.raises(ValueError, match="allowed is floating point"):
             device.run(x.numpy()[0].reshape(-1, 1))
     assert np.abs(found - expected.numpy()).max() < 0.01 * expected.abs().max()
+
+
+def trained(seed, cout, cin):
+    """Weights of a delta grid: (float32 (cout, cin), steps (cout,), the integers)."""
+    rng = np.random.default_rng(seed)
+    q = rng.integers(-60, 60, (cout, 1)) + 16 * rng.integers(-8, 8, (cout, cin))
+    steps = rng.uniform(0.5, 2, cout).astype(np.float32) / 256
+    return torch.from_numpy((q * steps[:, None]).astype(np.float32)), steps, q
+
+
+def test_weights_trained_as_integers_stay():
+    """Through BatchNorm with factors of either sign, to the stored deltas."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(32, 12, bias=False), nn.BatchNorm1d(12),
+                           nn.Hardtanh(), nn.Linear(12, 5, bias=False)).eval()
+    integers, steps = {}, {}
+    for index, (cout, cin) in ((1, (12, 32)), (4, (5, 12))):
+        weight, steps[f"{index}.weight"], integers[index] = trained(index, cout, cin)
+        module[index].weight.data = weight
+    module[2].weight.data = torch.linspace(-1.1, 1.3, 12)
+    x = torch.randn(40, 2, 4, 4, generator=torch.Generator().manual_seed(5)).numpy()
+    image = litepress.compress(module, x[:1], x, "delta4", "raw16", arch="tiny", steps=steps)
+    graph = import_module(module, x[:1], steps=steps)
+    sign = np.where(module[2].weight.detach().numpy() < 0, -1, 1)[:, None]
+    found = [np.rint(layer.weight[:, :, 0, 0] / layer.step[:, None]) for layer in graph.layers]
+    assert np.array_equal(found[0], sign * integers[1]) and np.array_equal(found[1], integers[4])
+    net = quantize(graph, calibrate(graph, graph.flattened(x)), "delta4", "raw16")
+    for layer, wanted in zip(net.layers, found, strict=True):
+        assert np.array_equal(layer.weights[:, :, 0, 0], wanted)
+        assert np.array_equal(stored_weights(layer), wanted.T)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)).numpy()
+    with litepress.connect("golden") as device:
+        device.load(image)
+        assert np.abs(device.run_batch(x) - expected).max() < 0.002 * np.abs(expected).max()
+    with pytest.raises(ValueError, match="equalization: moves weights off their steps"):
+        litepress.compress(module, x[:1], x, equalization=True, steps=steps)
+    with pytest.raises(ValueError, match=r"steps: 7\.weight: no such weights"):
+        import_module(module, x[:1], steps={"7.weight": 1.0})
+    with pytest.raises(ValueError, match=r"steps: 4\.weight: .* allowed are 5 positive numbers"):
+        import_module(module, x[:1], steps={"4.weight": [1.0, 2.0]})
 
 
 def test_everything_unsupported_is_listed():
