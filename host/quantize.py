@@ -18,9 +18,16 @@ import torch
 from ..spec import isa
 from ..spec.formats import DELTA, EBPC_KINDS, Format
 from .codecs.delta_blocks import join_channels, split_channels
-from .floatrun import run_float_layer
+from .floatrun import run_float, run_float_layer
 from .graph import ADD, CONV, DEPTHWISE, POOL, Layer, Network, Requant, Tensor
-from .reference import mean_accumulator, quantize_input, run_layer, store, store_weights
+from .reference import (
+    mean_accumulator,
+    quantize_input,
+    run_layer,
+    run_reference,
+    store,
+    store_weights,
+)
 from .rounding import round_weights
 
 HEADROOM = 1.25          # Of 16-bit tensors over what calibration saw.
@@ -252,6 +259,23 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
             layer.padding, " + ".join(layer.source), _macs(layer, graph)))
         if progress:
             progress("quantize", index + 1, len(graph.layers))
-    network.meta["calibration"] = {"images": len(calibration.images),
-                                   "bias_correction": bias_correction, "rounding": rounding}
+    if not live:
+        live[graph.output] = run_reference(network, quantize_input(network, calibration.images))
+    if not exact:
+        exact[graph.output] = run_float(graph, calibration.images)
+    network.meta["calibration"] = {
+        "images": len(calibration.images), "bias_correction": bias_correction,
+        "rounding": rounding,
+        **cost(live[graph.output] * tensors[graph.output].scale, exact[graph.output].numpy())}
     return network
+
+
+def cost(found, wanted):
+    """What the network lost on the calibration images, every tensor stored: same_class, how many
+    have their largest output where the float network's is, and snr_db of the outputs, -200 to 200.
+    found, wanted: (N, ...)."""
+    found, wanted = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (found, wanted))
+    tiny = np.finfo(np.float64).tiny
+    signal, noise = (max(np.square(v).sum(), tiny) for v in (wanted, found - wanted))
+    return {"same_class": int((found.argmax(axis=1) == wanted.argmax(axis=1)).sum()),
+            "snr_db": float(np.clip(10 * (math.log10(signal) - math.log10(noise)), -200, 200))}

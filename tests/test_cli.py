@@ -1,5 +1,6 @@
 """The command line: bad input gets one clear line and a non-zero exit code."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -70,6 +71,7 @@ def test_compress_inspect_and_run(tmp_path):
     assert done.returncode == 0, done.stderr
     image = Image.load(path)
     assert image.hash in done.stdout
+    assert re.search(r"the same class on \d+, outputs' SNR \d+\.\d dB", done.stdout)
     done = run("inspect", path)
     assert done.returncode == 0 and "zfpe10" in done.stdout, done.stderr
     np.save(inputs, calibration_images(2))

@@ -8,7 +8,7 @@ from torch import nn
 from litepress.host.calibrate import calibrate
 from litepress.host.floatrun import run_float
 from litepress.host.importer import import_module
-from litepress.host.quantize import quantize
+from litepress.host.quantize import cost, quantize
 from litepress.host.reference import (
     accumulate,
     mean_accumulator,
@@ -129,3 +129,24 @@ def test_refusals(calibrated):
         calibrate(graph, images[:, :, :20])
     with pytest.raises(ValueError, match="NaN"):
         calibrate(graph, np.full((1, 1, 28, 28), np.nan))
+
+
+def test_cost_on_the_calibration_images():
+    """Of fewer bits it is more; with and without corrections it is the network's own output."""
+    images = calibration_images(24)
+    graph = import_module(tiny(), images[:1])
+    calibration = calibrate(graph, images)
+    for corrected in (True, False):
+        nets = [quantize(graph, calibration, weights, "raw16", bias_correction=corrected,
+                         rounding=corrected) for weights in ("raw16", "delta4", "delta2")]
+        costs = [net.meta["calibration"] for net in nets]
+        assert costs[0]["snr_db"] > costs[1]["snr_db"] + 10 > costs[2]["snr_db"] + 15
+        for net, found in zip(nets, costs, strict=True):
+            output = run_reference(net, quantize_input(net, images))
+            wanted = run_float(graph, images).numpy()
+            same = (output[:, :, 0, 0].argmax(axis=1) == wanted.argmax(axis=1)).sum()
+            assert found["same_class"] == same and found["images"] == 24
+    assert cost(np.ones((2, 3)), np.ones((2, 3))) == {"same_class": 2, "snr_db": 200.0}
+    assert cost(np.ones((2, 3)), np.zeros((2, 3)))["snr_db"] == -200.0
+    assert cost(np.zeros((2, 3)), np.zeros((2, 3)))["snr_db"] == 0
+    assert cost(np.array([[1.1, 0]]), np.array([[1.0, 0]]))["snr_db"] == pytest.approx(20)
