@@ -1,5 +1,6 @@
 """Reference codecs in NumPy: what the hardware's codecs must equal bit for bit."""
 
+from .delta import Delta
 from .ebpc import EBPC
 from .zfpe import ZFPeClassic
 from .zfpe_float import ZFPeImproved
@@ -15,4 +16,4 @@ def ZFPe(bits=None, mode="classic", **options):  # noqa: N802
     return modes[mode](bits, **options)
 
 
-__all__ = ["EBPC", "ZFPe"]
+__all__ = ["EBPC", "Delta", "ZFPe"]

@@ -216,9 +216,8 @@ def paper_claimed_bits(n, bits):
 
 
 def paper_needed_bits(n, bits, offset=0, clamp=True):
-    """Bits of n weights in fields that hold every value paper_clip returns: with clamp a delta
-    takes bits + offset. The offset itself is the layer's, 3 bits that the stream does not have and
-    neither count includes."""
+    """Bits of n weights in two's complement fields that hold every value paper_clip returns: with
+    clamp a delta takes bits + offset. The offset is the network's: neither count includes it."""
     return REFERENCE_BITS + (n - 1) * (bits + offset if clamp else bits)
 
 
