@@ -11,6 +11,7 @@ from migen import *
 from ..spec.formats import LANES, VALUE_BITS
 from ..spec.isa import ACC_BITS
 from .multiplier import Multiplier
+from .mux import Selector
 from .requantize import Delay
 
 # Accumulator --------------------------------------------------------------------------------------
@@ -20,15 +21,16 @@ class Accumulator(LiteXModule):
 
     ``primitive`` puts the gate of ``first`` into the carry chain's own LUTs (CCU2C), which Yosys
     does not do by itself: it saves a LUT a bit. The behavioural twin is the line above.
+    ``acc_bits`` is the width of acc, which counts modulo 2^acc_bits.
     """
-    def __init__(self, p, primitive=False):
+    def __init__(self, p, primitive=False, acc_bits=ACC_BITS):
         self.first  = Signal()
         self.enable = Signal()
-        self.acc    = Signal((ACC_BITS, True), reset_less=True)
+        self.acc    = Signal((acc_bits, True), reset_less=True)
 
         # # #
 
-        total = Signal((ACC_BITS, True))
+        total = Signal((acc_bits, True))
         self.sync += If(self.enable, self.acc.eq(total))
         if primitive:
             self._carry_chain(p, total)
@@ -40,10 +42,11 @@ class Accumulator(LiteXModule):
         # carry is when that does not propagate.
         init  = 0xa6aa
         carry = Constant(0, 1)
-        # Unsigned copies: see Multiplier.
-        acc, addend, result = Signal(ACC_BITS), Signal(ACC_BITS), Signal(ACC_BITS)
+        # Unsigned copies: see Multiplier. Cells are pairs of bits.
+        bits = len(total) + len(total) % 2
+        acc, addend, result = Signal(bits), Signal(bits), Signal(bits)
         self.comb += [acc.eq(self.acc), addend.eq(p), total.eq(result)]
-        for i in range(0, ACC_BITS, 2):
+        for i in range(0, bits, 2):
             carry_out = Signal()
             self.specials += Instance("CCU2C",
                 p_INIT0 = Constant(init, 16),
@@ -79,6 +82,13 @@ class MacArray(LiteXModule):
         Clocks from an operand to its weights (the read of WBUF), 1 or more.
     primitive : bool
         See Multiplier and Accumulator.
+    x_bits, w_bits, acc_bits : int
+        Widths of a pixel, a weight and an accumulator; sums are exact modulo 2^acc_bits.
+    single : bool
+        False: there is no ``single`` and no ``column``.
+    shift : bool
+        False: multiplexers read the dump register, which does not shift, and ``dump`` comes a clock
+        later. It saves up to half a LUT for each bit of the accumulators.
 
     Attributes
     ----------
@@ -86,61 +96,112 @@ class MacArray(LiteXModule):
         An operand: four pixels (lane 0 lowest), begins a sum, ends a group, column that takes it.
     single : in
         Only ``column`` takes operands; otherwise all do.
-    weights : in, 16*columns bits
+    weights : in, w_bits*columns bits
         ``weight_latency`` clocks after the operand.
     dump : out
         Pulse: a group is complete; ``out`` is its column 0 in the next clock, column 1 then...
     out : out
         Four accumulators.
     """
-    def __init__(self, columns, weight_latency=3, primitive=False):
-        self.valid   = Signal()
-        self.operand = Signal(LANES*VALUE_BITS)
-        self.first   = Signal()
-        self.last    = Signal()
-        self.column  = Signal(max=max(columns, 2))
-        self.single  = Signal()
-        self.weights = Signal(VALUE_BITS*columns)
-        self.dump    = Signal()
-        self.out     = [Signal((ACC_BITS, True), name=f"out{i}") for i in range(LANES)]
+    def __init__(self, columns, weight_latency=3, primitive=False, x_bits=VALUE_BITS,
+        w_bits=VALUE_BITS, acc_bits=ACC_BITS, single=True, shift=True):
+        self.x_bits    = x_bits
+        self.w_bits    = w_bits
+        self.primitive = primitive
+        self.valid     = Signal()
+        self.operand   = Signal(LANES*x_bits)
+        self.first     = Signal()
+        self.last      = Signal()
+        if single:
+            self.column = Signal(max=max(columns, 2))
+            self.single = Signal()
+        self.weights   = Signal(w_bits*columns)
+        self.dump      = Signal()
+        self.out       = [Signal((acc_bits, True), name=f"out{i}") for i in range(LANES)]
 
         # # #
 
         # Operands meet their weights ----------------------------------------------------------
         self.operand_delay = operand_delay = Delay(self.operand, weight_latency)
-        latency = weight_latency + Multiplier.latency
+        self.prepare([operand_delay.output[x_bits*i:x_bits*(i + 1)] for i in range(LANES)],
+            [self.weights[w_bits*j:w_bits*(j + 1)] for j in range(columns)])
+        latency = weight_latency + self.multiply_latency
 
         # Control, one step before the accumulators --------------------------------------------
         # Each column has its own enable and first: their fan-out is 4 accumulators.
         self.valid_delay  = valid_delay  = Delay(self.valid, latency - 1, reset_less=False)
         self.last_delay   = last_delay   = Delay(self.valid & self.last, latency + 1, False)
         self.first_delay  = first_delay  = Delay(self.first, latency - 1)
-        self.column_delay = column_delay = Delay(self.column, latency - 1)
-        self.comb += self.dump.eq(last_delay.output)
+        if single:
+            self.column_delay = column_delay = Delay(self.column, latency - 1)
+        complete = Signal() if not shift else self.dump
+        self.comb += complete.eq(last_delay.output)
 
         # Columns ------------------------------------------------------------------------------
-        dumps = [[Signal((ACC_BITS, True), reset_less=True) for _ in range(LANES)]
+        dumps = [[Signal((acc_bits, True), reset_less=True) for _ in range(LANES)]
             for _ in range(columns)]
         for j in range(columns):
             enable = Signal()
             first  = Signal(reset_less=True)
-            taken  = valid_delay.output & (~self.single | (column_delay.output == j))
+            taken  = valid_delay.output
+            if single:
+                taken = taken & (~self.single | (column_delay.output == j))
             self.sync += [
                 enable.eq(taken),
                 first.eq(first_delay.output & taken),
             ]
             for i in range(LANES):
-                multiplier = Multiplier(VALUE_BITS, VALUE_BITS, primitive)
-                self.comb += [
-                    multiplier.a.eq(operand_delay.output[VALUE_BITS*i:VALUE_BITS*(i + 1)]),
-                    multiplier.b.eq(self.weights[VALUE_BITS*j:VALUE_BITS*(j + 1)]),
-                ]
-                accumulator = Accumulator(multiplier.p, primitive)
-                self.submodules += multiplier, accumulator
+                accumulator = Accumulator(self.multiply(i, j), primitive, acc_bits)
+                self.submodules += accumulator
                 self.comb += [
                     accumulator.enable.eq(enable),
                     accumulator.first.eq(first),
                 ]
-                after = dumps[j + 1][i] if j + 1 < columns else dumps[j][i]
-                self.sync += dumps[j][i].eq(Mux(self.dump, accumulator.acc, after))
-        self.comb += [out.eq(dump) for out, dump in zip(self.out, dumps[0], strict=True)]
+                if shift:
+                    after = dumps[j + 1][i] if j + 1 < columns else dumps[j][i]
+                    self.sync += dumps[j][i].eq(Mux(self.dump, accumulator.acc, after))
+                else:
+                    self.sync += If(complete, dumps[j][i].eq(accumulator.acc))
+        if shift:
+            self.comb += [out.eq(dump) for out, dump in zip(self.out, dumps[0], strict=True)]
+        else:
+            self.sync += self.dump.eq(complete)
+            self._select(complete, dumps)
+
+    def _select(self, complete, dumps):
+        columns = len(dumps)
+        for i, out in enumerate(self.out):
+            # An index for each lane: its fan-out is all the lane's bits.
+            index    = Signal(max=max(columns, 2), reset_less=True)
+            options  = [Signal(len(out)) for _ in range(columns)]
+            selector = Selector(index, options + [options[-1]]*(2**len(index) - columns),
+                self.primitive)
+            self.submodules += selector
+            self.comb += [option.eq(dump[i]) for option, dump in zip(options, dumps, strict=True)]
+            out.reset_less = True
+            self.sync += [
+                out.eq(selector.out),
+                If(complete,
+                    index.eq(0)
+                ).Else(
+                    index.eq(index + 1)
+                ),
+            ]
+
+    # What another kind of array replaces --------------------------------------------------------
+
+    multiply_latency = Multiplier.latency
+
+    def prepare(self, operands, weights):
+        """Take the operand of each lane and the weight of each column, of one clock."""
+        self._operands, self._weights = operands, weights
+
+    def multiply(self, lane, column):
+        """Their product, ``multiply_latency`` clocks later: a signed Signal."""
+        multiplier = Multiplier(self.x_bits, self.w_bits, self.primitive)
+        self.submodules += multiplier
+        self.comb += [
+            multiplier.a.eq(self._operands[lane]),
+            multiplier.b.eq(self._weights[column]),
+        ]
+        return multiplier.p
