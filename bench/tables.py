@@ -130,6 +130,16 @@ def bitstream_table(figures):
     return lines
 
 
+def board_lines():
+    """docs/performance.md's part about boards, where any has been measured."""
+    if not (RESULTS / "bitstream.json").exists():
+        return []
+    boards = read("bitstream")
+    return ["", *bitstream_table(boards["figures"]), "",
+            f"Made by `{boards['command']}`: {boards['data']}; placed and routed, not tried on a "
+            "board."]
+
+
 def picture(demo, path):
     """A bar a layer: clocks by what the array did."""
     layers = demo["slots"]
@@ -166,7 +176,6 @@ def main():
     """Write docs/results/demo.svg and the tables of README, docs/quantization.md and
     docs/performance.md."""
     results = [read(name) for name in ("demo", "tensors", "accuracy", "synth", "ebpc", "cycles")]
-    boards = read("bitstream")
     picture(results[0], RESULTS / "demo.svg")
     lines = ["| measured | |", "|---|---|"]
     lines += [f"| {what} | {value} |" for what, value in table(*results)]
@@ -178,10 +187,8 @@ def main():
     cycles = results[-1]
     fill(PERFORMANCE, [*cycles_table(cycles["figures"]), "",
                        f"The simulator ran {cycles['figures']['sim_clock_hz']:,.0f} clocks a "
-                       f"second. Made by `{cycles['command']}`: {cycles['data']}.", "",
-                       *bitstream_table(boards["figures"]), "",
-                       f"Made by `{boards['command']}`: {boards['data']}; placed and routed, not "
-                       "tried on a board."])
+                       f"second. Made by `{cycles['command']}`: {cycles['data']}.",
+                       *board_lines()])
 
 
 if __name__ == "__main__":
