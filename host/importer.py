@@ -25,10 +25,9 @@ class UnsupportedError(ValueError):
 class FloatLayer:
     """One operation on real numbers, with the activation that follows it.
 
-    weight: float64 (cout, cin/groups, kh, kw) of CONV and DEPTHWISE, else None; step: float64
-    (cout,), of which the weights of each channel are integer multiples, None where they were not
-    trained so; bias: float64 (cout,); lo, hi: bounds of the activation, -inf and inf when there is
-    none.
+    weight: float64 (cout, cin/groups, kh, kw) of CONV and DEPTHWISE, else None; bias: float64
+    (cout,); lo, hi: bounds of the activation, -inf and inf when there is none; step: float64
+    (cout,), of which a channel's weights are integer multiples, None where they were not trained so.
     """
 
     name: str
@@ -36,13 +35,13 @@ class FloatLayer:
     inputs: list
     output: str
     weight: np.ndarray = None
-    step: np.ndarray = None
     bias: np.ndarray = None
     stride: int = 1
     padding: int = 0
     lo: float = -math.inf
     hi: float = math.inf
     source: list = field(default_factory=list)
+    step: np.ndarray = None
 
 
 @dataclass
