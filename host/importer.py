@@ -27,7 +27,7 @@ class FloatLayer:
 
     weight: float64 (cout, cin/groups, kh, kw) of CONV and DEPTHWISE, else None; bias: float64
     (cout,); lo, hi: bounds of the activation, -inf and inf when there is none; step: float64
-    (cout,), of which a channel's weights are integer multiples, None where they were not trained so.
+    (cout,), of which a channel's weights are integer multiples, None: they were not trained so.
     """
 
     name: str
