@@ -266,6 +266,12 @@ def _choice(text, allowed, what):
     return names
 
 
+def _seeds(measured):
+    """The seeds of all arrays, in words."""
+    seeds = {", ".join(values["fmax_by_seed"]) for values in measured.values()}
+    return seeds.pop() if len(seeds) == 1 else "of each array in fmax_by_seed"
+
+
 def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = "",
          lanes: Annotated[str, typer.Option(help="16, 64 or both.")] = "",
          devices: Annotated[str, typer.Option(help="85k, 25k or both.")] = "",
@@ -295,9 +301,9 @@ def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by def
                 raise typer.Exit(1) from None
             kept |= {key(name, columns, device): m for device, m in measured.items()}
             results.save("delta_arrays", "python -m litepress.bench.delta_arrays",
-                         f"LFE5U-85F and -25F, speed {SPEED}, {PACKAGE}; seeds "
-                         f"{', '.join(map(str, numbers))}; target {TARGET} MHz; sums of up to "
-                         f"{TAPS} products", flat(kept), arrays=kept)
+                         f"LFE5U-85F and -25F, speed {SPEED}, {PACKAGE}; seeds {_seeds(kept)}; "
+                         f"target {TARGET} MHz; sums of up to {TAPS} products", flat(kept),
+                         arrays=kept)
             write_file(PAGE, fill(PAGE.read_text(), kept))
     wrong = errors(kept)
     for text in (*table(kept), *wrong):
