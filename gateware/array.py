@@ -12,6 +12,7 @@ from ..spec.formats import LANES, VALUE_BITS
 from ..spec.isa import ACC_BITS
 from .multiplier import Multiplier
 from .mux import Selector
+from .register import KeptRegister
 from .requantize import Delay
 
 # Accumulator --------------------------------------------------------------------------------------
@@ -130,12 +131,13 @@ class MacArray(LiteXModule):
         # Control, one step before the accumulators --------------------------------------------
         # Each column has its own enable and first: their fan-out is 4 accumulators.
         self.valid_delay  = valid_delay  = Delay(self.valid, latency - 1, reset_less=False)
-        self.last_delay   = last_delay   = Delay(self.valid & self.last, latency + 1, False)
+        self.last_delay   = last_delay   = Delay(self.valid & self.last, latency, False)
         self.first_delay  = first_delay  = Delay(self.first, latency - 1)
         if single:
             self.column_delay = column_delay = Delay(self.column, latency - 1)
-        complete = Signal() if not shift else self.dump
-        self.comb += complete.eq(last_delay.output)
+        # Of a group: in the next clock the accumulators are read.
+        complete = Signal()
+        self.sync += complete.eq(last_delay.output)
 
         # Columns ------------------------------------------------------------------------------
         dumps = [[Signal((acc_bits, True), reset_less=True) for _ in range(LANES)]
@@ -150,6 +152,10 @@ class MacArray(LiteXModule):
                 enable.eq(taken),
                 first.eq(first_delay.output & taken),
             ]
+            if shift:
+                # One signal for all would drive 160 LUTs a column.
+                dump = KeptRegister(last_delay.output, primitive)
+                self.submodules += dump
             for i in range(LANES):
                 accumulator = Accumulator(self.multiply(i, j), primitive, acc_bits)
                 self.submodules += accumulator
@@ -159,11 +165,14 @@ class MacArray(LiteXModule):
                 ]
                 if shift:
                     after = dumps[j + 1][i] if j + 1 < columns else dumps[j][i]
-                    self.sync += dumps[j][i].eq(Mux(self.dump, accumulator.acc, after))
+                    self.sync += dumps[j][i].eq(Mux(dump.q, accumulator.acc, after))
                 else:
                     self.sync += If(complete, dumps[j][i].eq(accumulator.acc))
         if shift:
-            self.comb += [out.eq(dump) for out, dump in zip(self.out, dumps[0], strict=True)]
+            self.comb += [
+                self.dump.eq(complete),
+                *(out.eq(value) for out, value in zip(self.out, dumps[0], strict=True)),
+            ]
         else:
             self.sync += self.dump.eq(complete)
             self._select(complete, dumps)
