@@ -86,48 +86,50 @@ def accuracy_table(figures):
     return lines
 
 
-def cycles_table(figures):
-    """Markdown lines of docs/results/cycles.json's figures."""
-    nets = [net for net in NETS if f"{net.key}_cycles" in figures]
-    lines = [f"| | {' | '.join(net.title for net in nets)} |", "|---" * (len(nets) + 1) + "|"]
-    for text, key, form in (
-            ("clocks a frame, simulated SoC", "cycles", "{:,.0f}"),
-            ("predicted", "predicted_cycles", "{:,.0f}"),
-            ("prediction's error", "prediction_error_percent", "{:+.1f} %"),
-            ("with unlimited memory", "unlimited_memory_cycles", "{:,.0f}"),
-            ("memory ratio", "memory_ratio", "{:.3f}"),
-            ("MACs a clock", "macs_per_cycle", "{:.1f}"),
-            ("multipliers busy in 1x1 layers", "pointwise_utilisation", "{:.0f} %"),
-            ("sequencing", "overhead_percent", "{:.2f} %"),
-            ("DRAM bytes a frame", "dram_bytes", "{:,.0f}"),
-            ("with 32 bits a value, predicted", "predicted_32bit_cycles", "{:,.0f}"),
-            ("speed-up over that", "speedup_over_32bit", "{:.2f}")):
-        values = [form.format(figures[f"{net.key}_{key}"]) for net in nets]
+def columns(titles, figures, rows):
+    """Markdown lines of a table with a column for each of ``titles`` (prefix of its figures ->
+    title) that has been measured; rows: (text, rest of the figure's name, format)."""
+    titles = {prefix: title for prefix, title in titles.items() if f"{prefix}_{rows[0][1]}" in
+              figures}
+    lines = [f"| | {' | '.join(titles.values())} |", "|---" * (len(titles) + 1) + "|"]
+    for text, key, form in rows:
+        values = [form.format(figures[f"{prefix}_{key}"]) for prefix in titles]
         lines.append(f"| {text} | {' | '.join(values)} |")
     return lines
+
+
+def cycles_table(figures):
+    """Markdown lines of docs/results/cycles.json's figures."""
+    return columns({net.key: net.title for net in NETS}, figures, (
+        ("clocks a frame, simulated SoC", "cycles", "{:,.0f}"),
+        ("predicted", "predicted_cycles", "{:,.0f}"),
+        ("prediction's error", "prediction_error_percent", "{:+.1f} %"),
+        ("with unlimited memory", "unlimited_memory_cycles", "{:,.0f}"),
+        ("memory ratio", "memory_ratio", "{:.3f}"),
+        ("MACs a clock", "macs_per_cycle", "{:.1f}"),
+        ("multipliers busy in 1x1 layers", "pointwise_utilisation", "{:.0f} %"),
+        ("sequencing", "overhead_percent", "{:.2f} %"),
+        ("DRAM bytes a frame", "dram_bytes", "{:,.0f}"),
+        ("with 32 bits a value, predicted", "predicted_32bit_cycles", "{:,.0f}"),
+        ("speed-up over that", "speedup_over_32bit", "{:.2f}")))
 
 
 def bitstream_table(figures):
     """Markdown lines of docs/results/bitstream.json's figures, a column a board."""
-    boards = [name for name in BOARDS if f"{name.replace('-', '_')}_fmax_mhz" in figures]
-    lines = [f"| | {' | '.join(boards)} |", "|---" * (len(boards) + 1) + "|"]
-    for text, key, form in (
-            ("multipliers of the array", "multipliers", "{:.0f}"),
-            ("LUT4 (TRELLIS_COMB)", "lut", "{:,.0f}"),
-            ("&ndash; of the FPGA's", "lut_percent", "{:.0f} %"),
-            ("FF", "ff", "{:,.0f}"),
-            ("&ndash; of the FPGA's", "ff_percent", "{:.0f} %"),
-            ("EBR (DP16KD)", "ebr", "{:.0f}"),
-            ("&ndash; of the FPGA's", "ebr_percent", "{:.0f} %"),
-            ("DSP (MULT18X18D)", "dsp", "{:.0f}"),
-            ("&ndash; of the FPGA's", "dsp_percent", "{:.0f} %"),
-            ("system clock, at most", "fmax_mhz", "{:.1f} MHz"),
-            ("&ndash; asked for", "clock_mhz", "{:.0f} MHz"),
-            ("SDRAM clock, at most", "x2_fmax_mhz", "{:.1f} MHz"),
-            ("nextpnr", "nextpnr_minutes", "{:.0f} minutes")):
-        values = [form.format(figures[f"{name.replace('-', '_')}_{key}"]) for name in boards]
-        lines.append(f"| {text} | {' | '.join(values)} |")
-    return lines
+    return columns({name.replace("-", "_"): name for name in BOARDS}, figures, (
+        ("multipliers of the array", "multipliers", "{:.0f}"),
+        ("LUT4 (TRELLIS_COMB)", "lut", "{:,.0f}"),
+        ("&ndash; of the FPGA's", "lut_percent", "{:.0f} %"),
+        ("FF", "ff", "{:,.0f}"),
+        ("&ndash; of the FPGA's", "ff_percent", "{:.0f} %"),
+        ("EBR (DP16KD)", "ebr", "{:.0f}"),
+        ("&ndash; of the FPGA's", "ebr_percent", "{:.0f} %"),
+        ("DSP (MULT18X18D)", "dsp", "{:.0f}"),
+        ("&ndash; of the FPGA's", "dsp_percent", "{:.0f} %"),
+        ("system clock, at most", "fmax_mhz", "{:.1f} MHz"),
+        ("&ndash; asked for", "clock_mhz", "{:.0f} MHz"),
+        ("SDRAM clock, at most", "x2_fmax_mhz", "{:.1f} MHz"),
+        ("nextpnr", "nextpnr_minutes", "{:.0f} minutes")))
 
 
 def board_lines():
