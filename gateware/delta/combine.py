@@ -12,14 +12,13 @@
 from litex.gen import *
 from migen import *
 
-from ...spec.formats import LANES
+from ...spec.formats import LANES, REFERENCE_BITS
 from ...spec.isa import ACC_BITS
 from ..multiplier import DSP_BITS, Multiplier
 from ..requantize import Delay
 from .multiplier import ADD_CHOSEN, CarryRow, Row
 
-REFERENCE_BITS = 8   # r, signed.
-OFFSET_BITS    = 3   # o.
+OFFSET_BITS = 3   # o.
 
 # ReferenceMultiplier ------------------------------------------------------------------------------
 

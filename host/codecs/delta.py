@@ -31,11 +31,13 @@ Paper mode is the method as published, see ``paper_compress``.
 import numpy as np
 from numba import njit
 
+from ...spec.formats import REFERENCE_BITS
+
 REFERENCES = ("fixed", "consecutive")
 MODES = ("improved", "paper")
-REFERENCE_BITS, OFFSET_BITS = 8, 3
+OFFSET_BITS = 3
 MIN_BITS, MAX_BITS = 2, 6
-R_LOW, R_HIGH = -128, 127
+R_LOW, R_HIGH = -(1 << REFERENCE_BITS - 1), (1 << REFERENCE_BITS - 1) - 1
 OFFSETS = 1 << OFFSET_BITS
 
 
@@ -76,17 +78,14 @@ class Delta:
         self._improved("fit")
         q = self._weights(q)
         offsets = np.arange(OFFSETS) if self.offset is None else np.array([self.offset])
-        search = _fit_fixed if self.reference == "fixed" else _fit_consecutive
+        search = fit_fixed if self.reference == "fixed" else _fit_consecutive
         r, o = search(q, offsets, self.bits)
         return r, o, self.quantize(q, r, o)
 
     def quantize(self, q, r, o):
         """The deltas int8 (rows, taps) of q, integers (rows, taps), for given r and o (rows,)."""
         self._improved("quantize")
-        q, r, o = self._weights(q), np.asarray(r, np.int32), np.asarray(o, np.int32)
-        d = np.empty(q.shape, np.int8)
-        _quantize(q, r, o, self.bits, self.reference == "consecutive", d)
-        return d
+        return quantize_rows(self._weights(q), r, o, self.bits, self.reference == "consecutive")
 
     def values(self, r, o, d):
         """The weights int16 (rows, taps) of r (rows,), o (rows,) and d (rows, taps). ValueError: a
@@ -221,6 +220,14 @@ def paper_needed_bits(n, bits, offset=0, clamp=True):
     return REFERENCE_BITS + (n - 1) * (bits + offset if clamp else bits)
 
 
+def quantize_rows(q, r, o, bits, consecutive=False):
+    """The deltas int8 (rows, taps) of q int32 (rows, taps), whatever its range, for r and o
+    (rows,)."""
+    d = np.empty(q.shape, np.int8)
+    _quantize(q, np.asarray(r, np.int32), np.asarray(o, np.int32), bits, consecutive, d)
+    return d
+
+
 def _one_of(name, value, allowed):
     if value not in allowed:
         raise ValueError(f"{name} {value!r}: allowed are {', '.join(allowed)}")
@@ -285,7 +292,9 @@ def _error_consecutive(q, r, o, low, best):
 
 
 @njit(cache=True)
-def _fit_fixed(q, offsets, bits):
+def fit_fixed(q, offsets, bits):
+    """q int32 (rows, taps), whatever its range -> the r int16 (rows,) and of ``offsets`` the o
+    uint8 (rows,) of least squared error; of equals, the r nearest to the row's mean."""
     rows = q.shape[0]
     r, o = np.zeros(rows, np.int16), np.zeros(rows, np.uint8)
     for row in range(rows):

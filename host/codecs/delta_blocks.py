@@ -4,45 +4,18 @@ After Federl et al., arXiv 2606.16516, with fixed references; but one a channel,
 with rounding, and chosen for the least squared error.
 """
 
-import numba
 import numpy as np
 
-from ...spec.formats import LANES, REFERENCE_BITS
-
-LOWEST, HIGHEST = -(1 << REFERENCE_BITS - 1), (1 << REFERENCE_BITS - 1) - 1
-
-
-@numba.njit(cache=True)
-def _split(q, bits, offset, references, deltas):
-    """q int16 (channels, taps) -> references int8 (channels,), deltas int8 (channels, taps)."""
-    low, high, half = -(1 << bits - 1), (1 << bits - 1) - 1, (1 << offset) >> 1
-    for c in range(len(q)):
-        least, best = np.int64(1) << 62, 0
-        for i in range(HIGHEST - LOWEST + 1):
-            r = (i + 1) // 2 if i % 2 else -(i // 2)     # 0, 1, -1, 2 ...: the smallest of equals.
-            if r > HIGHEST or r < LOWEST:
-                continue
-            error = np.int64(0)
-            for v in q[c]:
-                d = min(max((v - r + half) >> offset, low), high)
-                e = np.int64(v - r - (d << offset))
-                error += e * e
-                if error >= least:
-                    break
-            if error < least:
-                least, best = error, r
-        references[c] = best
-        for k in range(q.shape[1]):
-            deltas[c, k] = min(max((q[c, k] - best + half) >> offset, low), high)
+from ...spec.formats import LANES
+from .delta import fit_fixed, quantize_rows
 
 
 def split_channels(q, fmt):
     """q: int16 (channels, taps) -> (references int8 (channels,), deltas int8 (channels, taps)) of
     the least squared error."""
-    q = np.ascontiguousarray(q, np.int16)
-    references, deltas = np.empty(len(q), np.int8), np.empty(q.shape, np.int8)
-    _split(q, fmt.bits, fmt.offset, references, deltas)
-    return references, deltas
+    q = np.ascontiguousarray(q, np.int32)
+    references, offsets = fit_fixed(q, np.array([fmt.offset]), fmt.bits)
+    return references.astype(np.int8), quantize_rows(q, references, offsets, fmt.bits)
 
 
 def join_channels(references, deltas, fmt):
