@@ -44,7 +44,7 @@ LANES_VECTOR = 12           # Multipliers of VECTOR.
 # What COMPUTE does or waits for, clock by clock; the rest is sequencing.
 CAUSES = ("mac_cycles", "stall_load", "stall_store", "stall_vector", "stall_abuf", "stall_requant")
 # No correction of the weights' values changes a clock.
-PLAIN = {"bias_correction": False, "rounding": False}
+PLAIN = {"bias_correction": False, "rounding": False, "measure_cost": False}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from ..spec.formats import Format
 def compress(module, example, calibration, weights="zfpi8", activations="zfpi8", arch="sim",
              overrides=None, bias_correction=True, rounding=True, equalization=False,
              allocation=True, one_scale=False, keep=False, fuse=True, name=None, labels=None,
-             preprocessing=None, steps=None, progress=None):
+             preprocessing=None, steps=None, measure_cost=True,
+             progress=None):
     """Quantize, compress, plan and pack a network.
 
     module: torch.nn.Module, unmodified; it is not changed. example: float32 (1, C, H, W), its
@@ -18,7 +19,9 @@ def compress(module, example, calibration, weights="zfpi8", activations="zfpi8",
     formats name the average bits a value, and every tensor gets its own (host/allocate.py).
     one_scale: one weight scale a layer, not one a channel. steps: parameter name of weights that
     were trained as integers -> the integers' unit (one, or one an output channel): they stay as
-    they are, with BatchNorm in the requantization.
+    they are, with BatchNorm in the requantization. measure_cost: what the image lost on the
+    calibration inputs goes into its meta["calibration"]; without corrections that is a run of both
+    networks.
     arch: a name of spec.arch.ARCHS or an Arch. keep: a place of its own for every tensor, so that
     all can be read back. fuse: layers may pass their activations on inside the chip, as int16 and
     not encoded (always off with keep). labels, preprocessing: kept in the image for its users.
@@ -53,7 +56,7 @@ def compress(module, example, calibration, weights="zfpi8", activations="zfpi8",
                              progress=progress) | overrides
     network = quantize(graph, ranges, weights, activations, overrides,
                        bias_correction=bias_correction, rounding=rounding, one_scale=one_scale,
-                       progress=progress)
+                       measure_cost=measure_cost, progress=progress)
     if graph.input_shape != graph.shapes[graph.input]:
         network.meta["input_shape"] = list(graph.input_shape)
     if labels is not None:

@@ -130,12 +130,12 @@ def _weights(layer, x, scale_y, fmt, one_scale, rounder):
     high = np.abs(w).max(axis=axes)
     if one_scale:
         high = np.full_like(high, high.max())
-    wanted = high / largest
+    scale = high / largest
     if layer.step is not None:
-        wanted, largest, rounder = layer.step, 32767, None
+        scale, largest, rounder = layer.step, 32767, None
     elif fmt.kind == DELTA:
-        wanted, largest = delta_scale(w, fmt, one_scale), 32767
-    scale = np.maximum(wanted, unit * 2.0 ** -MAX_SHIFT)
+        scale, largest = delta_scale(w, fmt, one_scale), 32767
+    scale = np.maximum(scale, unit * 2.0 ** -MAX_SHIFT)
     scale = np.minimum(scale, unit * LARGEST_RATIO)
     bound = max(abs(v) for v in x.fmt.range)
     while True:
@@ -193,12 +193,14 @@ def _macs(layer, graph):
 
 
 def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrides=None,
-             bias_correction=True, rounding=True, one_scale=False, progress=None):
+             bias_correction=True, rounding=True, one_scale=False, measure_cost=True,
+             progress=None):
     """graph: importer.FloatGraph; calibration: calibrate.Calibration; weights, activations:
     storage formats; overrides: layer name (its weights) or tensor name -> format. The network's
     output is stored as raw16 unless overridden. rounding: choose the weights that change each
     layer's output least (host/rounding.py), not the nearest. one_scale: a layer's channels share
-    one weight scale. progress("quantize", done, total).
+    one weight scale. measure_cost: run float and quantized network on the calibration
+    inputs for meta["calibration"]'s figures of ``cost``. progress("quantize", done, total).
 
     Returns a graph.Network. ValueError: an unknown format or name, a layer that cannot be
     requantized.
@@ -259,14 +261,14 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
             layer.padding, " + ".join(layer.source), _macs(layer, graph)))
         if progress:
             progress("quantize", index + 1, len(graph.layers))
-    if not live:
-        live[graph.output] = run_reference(network, quantize_input(network, calibration.images))
-    if not exact:
-        exact[graph.output] = run_float(graph, calibration.images)
-    network.meta["calibration"] = {
-        "images": len(calibration.images), "bias_correction": bias_correction,
-        "rounding": rounding,
-        **cost(live[graph.output] * tensors[graph.output].scale, exact[graph.output].numpy())}
+    calibrated = {"images": len(calibration.images), "bias_correction": bias_correction,
+                  "rounding": rounding}
+    if measure_cost:
+        found = live[graph.output] if live else run_reference(
+            network, quantize_input(network, calibration.images))
+        real = exact[graph.output] if exact else run_float(graph, calibration.images)
+        calibrated |= cost(found * tensors[graph.output].scale, real.numpy())
+    network.meta["calibration"] = calibrated
     return network
 
 
