@@ -16,8 +16,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT  = Path(__file__).resolve().parents[1]
-TOOLS = ("yosys", "nextpnr-ecp5", "ecppack")
+ROOT     = Path(__file__).resolve().parents[1]
+TOOLS    = ("yosys", "nextpnr-ecp5", "ecppack")
+COMMENTS = re.compile(rb"/\*.*?\*/|^//[^\n]*", re.DOTALL | re.MULTILINE)
 # What the report calls the things that run out.
 CELLS = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
 
@@ -65,13 +66,12 @@ def tool_path(directory):
 
 
 def inputs_hash(command, files):
-    """Hash of a command and of its input files; not of comment lines, LiteX dates its Verilog."""
+    """Hash of a command and of its input files; not of comments: LiteX dates its Verilog, and draws
+    its modules in an order of chance."""
     digest = hashlib.sha256("\0".join(command).encode())
     for path in files:
         digest.update(f"\n{path.name}\n".encode())
-        for line in path.read_bytes().splitlines(True):
-            if not line.startswith(b"//"):
-                digest.update(line)
+        digest.update(COMMENTS.sub(b"", path.read_bytes()))
     return digest.hexdigest()
 
 
@@ -93,9 +93,9 @@ def run_step(command, directory, files, output, path, say):
                               stdin=subprocess.DEVNULL, check=False,
                               env=os.environ | {"PATH": path}).returncode
     if code:
-        errors = [text for text in log.read_text().splitlines() if "ERROR" in text]
-        raise RuntimeError(f"{step} failed (exit code {code}): "
-                           f"{errors[-1] if errors else f'it did not say why, see {log}'}")
+        text = [line for line in log.read_text().splitlines() if line.strip()]
+        errors = [line for line in text if "ERROR" in line] or text or ["it did not say why"]
+        raise RuntimeError(f"{step} failed (exit code {code}): {errors[-1]}; log in {log}")
     seconds = time.monotonic() - start
     key.write_text(f"{expected} {seconds:.0f}\n")
     say(f"{step}: {seconds:.0f} s")
@@ -143,6 +143,8 @@ class Flow:
         config, report = self.directory / f"{stem}.config", f"{stem}.report.json"
         lpf = self.directory / f"{self.name}.lpf"
         command = without(self.commands["nextpnr-ecp5"], "--textcfg", "--report", "--seed")
+        # LiteX gives it or not, as its defaults have it; given twice nextpnr refuses it.
+        command = [word for word in command if word != "--timing-allow-fail"]
         # router1 takes hours for an array of 128 multipliers.
         command += ["--router", "router2", "--textcfg", config.name, "--report", report,
                     "--seed", str(seed), "--timing-allow-fail"]
