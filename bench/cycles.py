@@ -113,7 +113,7 @@ def measure(net, weights, activations, arch, say):
 def uncompressed_cycles(net, arch):
     """Predicted clocks with 32 bits a value in DRAM: raw16, and twice the time for each word."""
     image, _ = image_of(net, "raw16", "raw16", arch)
-    return sum(p["cycles"] for p in predict(gos_of(image), ARCHS[arch].columns,
+    return sum(p["cycles"] for p in predict(gos_of(image), ARCHS[arch],
                                             2 * CLOCKS_PER_WORD))
 
 

@@ -36,7 +36,7 @@ uint32_t hal_clock_hz(void);
 
 /* The accelerator. */
 struct hal_arch {
-	uint32_t columns, abuf_depth, wbuf_depth, pbuf_depth, vbuf_depth;
+	uint32_t columns, abuf_depth, wbuf_depth, pbuf_depth, vbuf_depth, array;
 };
 struct hal_accel {
 	uint32_t busy, done, error, detail;

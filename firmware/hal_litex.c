@@ -188,6 +188,7 @@ void hal_accel_arch(struct hal_arch *arch)
 	arch->wbuf_depth = ACCEL_WBUF_DEPTH;
 	arch->pbuf_depth = ACCEL_PBUF_DEPTH;
 	arch->vbuf_depth = ACCEL_VBUF_DEPTH;
+	arch->array = ACCEL_ARRAY;
 }
 
 void hal_accel_start(uint32_t program_offset, uint32_t program_words, uint32_t region_bytes)

@@ -182,7 +182,7 @@ int runner_run(uint32_t token, uint32_t *detail)
 	hal_accel_arch(&arch);
 	if (header->columns != arch.columns || header->abuf_depth != arch.abuf_depth ||
 	    header->wbuf_depth != arch.wbuf_depth || header->pbuf_depth != arch.pbuf_depth ||
-	    header->vbuf_depth != arch.vbuf_depth)
+	    header->vbuf_depth != arch.vbuf_depth || header->array != arch.array)
 		return LP_E_ARCH;
 	error = runner_verify(&bitmap, &sections, detail);
 	if (error)

@@ -9,11 +9,12 @@ and the WAITs from ``Program.go``: so a layer's weights come while the layer bef
 from dataclasses import dataclass
 
 from ..spec import isa
-from ..spec.formats import DELTA, LANES, RAW16, Format
+from ..spec.formats import DELTA, LANES, RAW8, RAW16, Format
 from .graph import ADD, POOL
 from .tiling import group_size, split
 
 RAW16_FORMAT = Format(RAW16, 16)
+STORED_FORMAT = Format(RAW8, 8)   # Of LOADs of weights that the array takes as they are stored.
 PARAM_WORDS = 2            # DRAM words of a PBUF record.
 MERGE_WORDS = 256          # WBUF words up to which weights of several COMPUTEs share a LOAD;
 MERGE_RECORDS = 128        # records up to which their parameters do.
@@ -69,7 +70,14 @@ def weight_format(geo, layer):
     return RAW16_FORMAT if geo.shared_weights else layer.weight_format
 
 
-def _weight_run(groups, lanes, taps, offset, fmt):
+def as_stored(geo, arch):
+    """Whether the layer's weights go into WBUF as they are stored: see spec/arch.py."""
+    return geo.dense and arch.weight_format is not None
+
+
+def _weight_run(groups, lanes, taps, offset, fmt, stored):
+    if stored:
+        return WeightRun(groups, lanes, len(groups) * taps, offset, STORED_FORMAT, 1)
     if fmt.kind != DELTA:
         return WeightRun(groups, lanes, len(groups) * taps, offset, fmt, ALIGNED_BLOCKS)
     fmt = fmt.in_run(lanes * LANES)
@@ -84,7 +92,7 @@ def weight_loads(geo, tiling, arch, fmt):
               for low, high in split(b - a, tiling.sub)]
     if geo.shared_weights:
         lanes = -(-group // LANES)
-        run = _weight_run(((0, lanes * LANES),), lanes, geo.taps, 0, fmt)
+        run = _weight_run(((0, lanes * LANES),), lanes, geo.taps, 0, fmt, False)
         load = WeightLoad(tuple(ranges), (run,), geo.taps, {a: 0 for a, _ in ranges})
         return [load], run.dram_words(run.words)
     merged, limit = [[]], min(MERGE_WORDS, geo.weight_depth(arch) // 4)
@@ -104,10 +112,12 @@ def weight_loads(geo, tiling, arch, fmt):
             groups += [(a + low, high - low) for low, high in split(b - a, group)]
             words = len(groups) * geo.taps
         runs, first = [], 0
+        stored = as_stored(geo, arch)
+        blocks = [arch.word_blocks(n) if stored else -(-n // LANES) for _, n in groups]
         for i in range(1, len(groups) + 1):
-            lanes = -(-groups[first][1] // LANES)
-            if i == len(groups) or -(-groups[i][1] // LANES) != lanes:
-                run = _weight_run(tuple(groups[first:i]), lanes, geo.taps, offset, fmt)
+            if i == len(groups) or blocks[i] != blocks[first]:
+                run = _weight_run(tuple(groups[first:i]), blocks[first], geo.taps, offset, fmt,
+                                  stored)
                 runs.append(run)
                 offset += run.dram_words(run.words)
                 first = i

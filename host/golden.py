@@ -196,12 +196,12 @@ class Golden:
         self._dram = _Dram(self.image, len(batch), self.exact_bytes)
         self._dram.write(header["input_offset"], batch)
         self._abuf = np.zeros((self.arch.abuf_depth, len(batch) * LANES), np.int16)
-        self._wbuf = np.zeros((self.arch.wbuf_depth, self.arch.columns), np.int16)
+        self._wbuf = np.zeros((self.arch.wbuf_depth, self.arch.wbuf_lanes), np.int16)
         self._pbuf = np.zeros((self.arch.pbuf_depth, LANES), np.int16)
         self._vbuf = np.zeros((self.arch.vbuf_depth, LANES), np.int16)
         action = {isa.LOAD: self._load, isa.STORE: self._store,
                   isa.COMPUTE: lambda r: compute(self._abuf, self._wbuf, self._pbuf, r,
-                                                 self.arch.columns),
+                                                 self.arch),
                   isa.VECTOR: lambda r: vector(self._abuf, self._vbuf, self._pbuf, r)}
         for go in self._gos:
             if go.engine == isa.CTRL:
@@ -210,7 +210,7 @@ class Golden:
                 continue
             try:
                 action[go.engine](go.registers)
-            except (GoldenError, OverflowError) as error:
+            except (OverflowError, ValueError) as error:
                 raise GoldenError(f"word {go.position} ({isa.ENGINES[go.engine]}): {error}") \
                     from None
         out = self._dram.read(header["output_offset"], header["output_bytes"])

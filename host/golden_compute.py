@@ -9,6 +9,7 @@ import numpy as np
 
 from ..spec import isa
 from ..spec.formats import LANES
+from .codecs.stored import unpack_words
 from .golden_kernels import ADDRESS_MASK, depthwise, requantize, vector_pool, vector_window
 
 
@@ -19,9 +20,14 @@ def _gather(abuf, address):
     return rows.reshape(*address.shape, width // LANES, LANES)
 
 
-def _weights(wbuf, r, count, columns):
+def _weights(wbuf, r, count, arch):
     """WBUF words of all column tiles -> (COUT, count) int16; tap k of channel c."""
-    channels = np.arange(r["COUT"])
+    channels, columns = np.arange(r["COUT"]), arch.columns
+    if arch.weight_format is not None:
+        tiles = np.arange(-(-r["COUT"] // columns))
+        words = r["W_BASE"] + tiles[:, None] * r["W_TILE"] + np.arange(arch.head_words + count)
+        stored = wbuf[words & ADDRESS_MASK & len(wbuf) - 1].astype(np.uint8)
+        return unpack_words(stored, arch.weight_format).reshape(-1, count)[:r["COUT"]]
     words = (r["W_BASE"] + channels[:, None] // columns * r["W_TILE"]
              + np.arange(count) * r["W_STEP"])
     return wbuf[words & ADDRESS_MASK & len(wbuf) - 1, channels[:, None] % columns]
@@ -79,11 +85,11 @@ def _whole_vectors(r):
     return r["KW"] == 1 and r["STRIDE"] == 1 and r["PAD_X"] == 0
 
 
-def _dense(abuf, wbuf, r, columns):
+def _dense(abuf, wbuf, r, arch):
     """acc of a dense convolution: (COUT, OUT_ROWS, OUT_VECS, batch, 4) float64."""
     taps = r["KH"] * r["KW"]
     base = r["IN_BASE"] + np.arange(r["CIN"]) * r["IN_CH"]
-    weights = _weights(wbuf, r, r["CIN"] * taps, columns).astype(np.float64)
+    weights = _weights(wbuf, r, r["CIN"] * taps, arch).astype(np.float64)
     if taps == 1 and _whole_vectors(r):
         operand = _vectors(abuf, r, base, 0)
         return (weights @ operand.reshape(r["CIN"], -1)).reshape(-1, *operand.shape[1:])
@@ -94,9 +100,9 @@ def _dense(abuf, wbuf, r, columns):
     return _as_vectors(acc.reshape(-1, *operand.shape[2:]))
 
 
-def _depthwise(abuf, wbuf, r, columns):
+def _depthwise(abuf, wbuf, r, arch):
     """acc of a depthwise convolution or an add: int64, else as _dense."""
-    weights = _weights(wbuf, r, r["CIN"] * r["KH"] * r["KW"], columns).astype(np.int64)
+    weights = _weights(wbuf, r, r["CIN"] * r["KH"] * r["KW"], arch).astype(np.int64)
     acc = np.zeros((r["COUT"], r["OUT_ROWS"], r["OUT_VECS"], abuf.shape[1]), np.int64)
     depthwise(abuf, weights.reshape(r["COUT"], r["CIN"], r["KH"], r["KW"]), acc,
               *(r[name] for name in ("IN_BASE", "IN_GROUP", "IN_ROW", "IN_CH", "KY_STEP", "IN_ROWS",
@@ -104,7 +110,7 @@ def _depthwise(abuf, wbuf, r, columns):
     return acc
 
 
-def _pool(abuf, wbuf, r, columns):
+def _pool(abuf, wbuf, r, arch):
     """acc of a global pool; as _dense, the lane sum in lane 0."""
     y, ky, ci = np.arange(r["OUT_ROWS"]), np.arange(r["KH"]), np.arange(r["CIN"])
     group = r["IN_GROUP"] if r["FLAGS"] & isa.FLAG_DEPTHWISE else 0
@@ -118,7 +124,7 @@ def _pool(abuf, wbuf, r, columns):
     outside = LANES * ci[:, None] + np.arange(LANES) >= r["IN_W"]
     vectors *= ~outside[:, None, :]
     count = r["CIN"] * r["KH"] * r["KW"]
-    weights = _weights(wbuf, r, count, columns).astype(np.float64)
+    weights = _weights(wbuf, r, count, arch).astype(np.float64)
     weights = weights.reshape(r["COUT"], r["CIN"], r["KH"], r["KW"]).sum(-1)
     acc = np.einsum("cykibl,cik->cybl", vectors, weights)[:, :, None]
     acc = np.repeat(acc, r["OUT_VECS"], axis=2)
@@ -136,17 +142,20 @@ def unpack_params(pbuf_vectors):
     return np.stack([m.astype(np.int64), s.astype(np.int64), b], axis=1)
 
 
-def compute(abuf, wbuf, pbuf, r, columns):
-    """Execute one COMPUTE GO on ``abuf`` int16 (depth, batch*4), ``wbuf`` int16 (depth, columns)
-    and ``pbuf`` int16 (depth, 4), with registers ``r`` (name -> int). Writes ``abuf``.
+def compute(abuf, wbuf, pbuf, r, arch):
+    """Execute one COMPUTE GO on ``abuf`` int16 (depth, batch*4), ``wbuf`` int16 (depth, lanes)
+    and ``pbuf`` int16 (depth, 4) of an Arch, with registers ``r`` (name -> int). Writes ``abuf``.
 
-    Raises OverflowError when an accumulator leaves ACC_BITS (the packer proves it cannot).
+    Raises OverflowError when an accumulator leaves ACC_BITS (the packer proves it cannot), and
+    ValueError for what the arch's array cannot do.
     """
     if not all(r[n] for n in ("COUT", "OUT_ROWS", "OUT_VECS")):
         return
+    if r["FLAGS"] and arch.weight_format is not None:
+        raise ValueError(f"FLAGS = {r['FLAGS']}: array {arch.array} does dense convolutions only")
     kind = _pool if r["FLAGS"] & isa.FLAG_POOL else \
         _depthwise if r["FLAGS"] & isa.FLAG_DEPTHWISE else _dense
-    acc = kind(abuf, wbuf, r, columns)
+    acc = kind(abuf, wbuf, r, arch)
     _write(abuf, pbuf, r, acc)
 
 

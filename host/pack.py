@@ -6,7 +6,8 @@ from ..spec import image as layout
 from ..spec import isa
 from ..spec.formats import LANES
 from .codecs.block import encode_blocks, roundtrip
-from .emit import weight_format
+from .codecs.stored import pack_group
+from .emit import as_stored, weight_format
 from .graph import ADD, CONV, DEPTHWISE, POOL
 from .hazards import check
 from .image import Image, row_bytes
@@ -35,7 +36,7 @@ def pack(network, arch, keep=False, region_bytes=32 << 20, fuse=True):
         stored = stored_weights(p.layer)
         _prove(network, p.layer, stored, made.places)
         assert made.weights_at + len(weights) == p.weights_at
-        weights += encode_weights(p)
+        weights += encode_weights(p, arch)
         params += encode_params(p.layer.requant)
     words = np.array(made.program.words, "<u4")
     check(words, arch, made.region_bytes, made.activations_at)
@@ -70,7 +71,7 @@ def stored_weights(layer):
     return stored.reshape(len(values), -1)[:, :values.shape[1]]
 
 
-def encode_weights(p):
+def encode_weights(p, arch):
     """Bytes of a LayerPlan's weights: its runs one after another."""
     values = _by_tap(p.layer)
     out = []
@@ -80,6 +81,9 @@ def encode_weights(p):
                 groups = [np.broadcast_to(values, (len(values), run.groups[0][1]))]
             else:
                 groups = [values[:, first:first + n] for first, n in run.groups]
+            if as_stored(p.geo, arch):
+                out += [pack_group(group, arch.weight_format) for group in groups]
+                continue
             parts = [_blocks(group).reshape(-1, LANES) for group in groups]
             if run.stride is None:
                 parts = [np.concatenate(parts)]

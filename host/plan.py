@@ -83,7 +83,7 @@ class Plan:
 
 def _cost(program, arch, clocks_per_word):
     program.mark(0, everything=True)
-    cycles = predict(program.gos, arch.columns, clocks_per_word)[0]["cycles"]
+    cycles = predict(program.gos, arch, clocks_per_word)[0]["cycles"]
     return cycles + len(program.words) * WORD_COST
 
 
@@ -289,7 +289,7 @@ def plan(network, arch, keep=False, region_bytes=32 << 20, clocks_per_word=CLOCK
     if end > region_bytes:
         raise PlanError(f"network {network.name}: weights, program and activations take {end} "
                         f"bytes: the region has {region_bytes}")
-    predicted = predict(program.gos, arch.columns, clocks_per_word)
+    predicted = predict(program.gos, arch, clocks_per_word)
     return Plan(layers, groups, places, program, weights_at, params_at, program_at, activations_at,
                 align(end), predicted)
 

@@ -14,6 +14,7 @@ LATENCY = {isa.LOAD: 40, isa.STORE: 40, isa.COMPUTE: 50, isa.VECTOR: 50}
 # Clocks a 32-bit word takes at the DRAM, refresh and row changes included: what layers that wait
 # for DRAM took in the simulated SoC.
 CLOCKS_PER_WORD = 1.07
+HEAD_CLOCKS = 7            # Of a tile with words ahead of its weights, beside those words.
 
 
 def window_vectors(r):
@@ -24,16 +25,18 @@ def window_vectors(r):
     return ((offset + (6 if r["STRIDE"] == 2 else 3) + r["KW"] - 1) >> 2) + 1
 
 
-def compute_clocks(r, columns):
+def compute_clocks(r, arch):
     """Clocks of a COMPUTE GO with registers ``r``: a group (tile, y, x) takes its operands, or a
-    clock a channel where requantizing them takes longer."""
+    clock a channel where requantizing them takes longer; a tile takes the words ahead of it."""
+    columns = arch.columns
     reduction = r["CIN"] * r["KH"] * max(r["KW"], window_vectors(r))
     full, rest = divmod(r["COUT"], columns)
     total = 0
     for tiles, channels in ((full, columns), (1 if rest else 0, rest)):
         operands = reduction * (channels if r["FLAGS"] & isa.FLAG_DEPTHWISE else 1)
         total += tiles * max(operands, channels + 1)
-    return total * r["OUT_ROWS"] * r["OUT_VECS"] + LATENCY[isa.COMPUTE]
+    heads = (full + (rest != 0)) * (arch.head_words + HEAD_CLOCKS) if arch.head_words else 0
+    return total * r["OUT_ROWS"] * r["OUT_VECS"] + heads + LATENCY[isa.COMPUTE]
 
 
 def vector_clocks(r):
@@ -67,7 +70,7 @@ class _Stream:
         self.rate = self.words / max(codec_clocks(r), 1)     # Words a clock it can take.
 
 
-def predict(gos, columns, clocks_per_word=CLOCKS_PER_WORD):
+def predict(gos, arch, clocks_per_word=CLOCKS_PER_WORD):
     """gos: list of host.program.Go. Returns a dict a LAP: {slot, cycles, compute, vector, load,
     store, read_words, write_words}; compute .. store are the clocks each engine works.
 
@@ -86,7 +89,7 @@ def predict(gos, columns, clocks_per_word=CLOCKS_PER_WORD):
         at = min(slot, len(layers) - 1)
         r = go.registers
         if go.engine in (isa.COMPUTE, isa.VECTOR):
-            work = compute_clocks(r, columns) if go.engine == isa.COMPUTE else vector_clocks(r)
+            work = compute_clocks(r, arch) if go.engine == isa.COMPUTE else vector_clocks(r)
             total[at][go.engine] += work
         else:
             work = r

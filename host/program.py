@@ -115,7 +115,7 @@ def _compute(r, arch):
         return []
     tiles = -(-r["COUT"] // arch.columns)
     taps = r["CIN"] * r["KH"] * r["KW"]
-    words = (tiles - 1) * r["W_TILE"] + (taps - 1) * r["W_STEP"] + 1
+    words = arch.head_words + (tiles - 1) * r["W_TILE"] + (taps - 1) * r["W_STEP"] + 1
     out = _wrapped(isa.MEM_WBUF, r["W_BASE"], r["W_BASE"] + words, arch.wbuf_depth, False)
     out += _wrapped(isa.MEM_PBUF, r["P_BASE"], r["P_BASE"] + r["COUT"], arch.pbuf_depth, False)
     for start, stop in _inputs(r):

@@ -25,8 +25,8 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of one layer. ``taps``: WBUF words of one output channel; ``sources``: distinct input
-    tensors; vectors are 4 pixels."""
+    """Sizes of one layer. ``taps``: WBUF or VBUF words of one output channel, those ahead of its
+    weights included; ``sources``: distinct input tensors; vectors are 4 pixels."""
 
     title: str            # For messages.
     op: str
@@ -137,7 +137,7 @@ def geometry(layer, tensors, arch):
             or any(tuple(tensors[n].shape) != tuple(source.shape) for n in layer.inputs):
         raise PlanError(f"{title}: {layer.op} from {[tensors[n].shape for n in layer.inputs]} to "
                         f"{out.shape}: shapes do not fit")
-    taps = {CONV: cin * kh * kw, DEPTHWISE: kh * kw, ADD: 2, POOL: 1}[layer.op]
+    taps = {CONV: arch.head_words + cin * kh * kw, DEPTHWISE: kh * kw, ADD: 2, POOL: 1}[layer.op]
     limits = (("stride", layer.stride, isa.STRIDES), ("kernel width", kw, range(1, isa.MAX_KW + 1)),
               ("padding", layer.padding, range(8)), ("input channels", cin, range(1, 4096)),
               ("output channels", cout, range(1, 8192)), ("input width", in_width, range(1, 4096)),
@@ -157,8 +157,10 @@ def geometry(layer, tensors, arch):
     vector = layer.op in (ADD, POOL) or (
         layer.op == DEPTHWISE and kw <= isa.VECTOR_KW and kh <= isa.VECTOR_KH
         and layer.padding <= isa.VECTOR_PAD)
+    if not vector:
+        _check_array(title, layer, arch)
     if taps > arch.wbuf_depth and not vector:
-        raise PlanError(f"{title}: a reduction of {taps} taps does not fit WBUF: wbuf_depth is "
+        raise PlanError(f"{title}: a reduction of {taps} words does not fit WBUF: wbuf_depth is "
                         f"{arch.wbuf_depth}")
     words = {name: t.fmt.run_words(t.shape[0] * -(-t.shape[2] // LANES))
              for name, t in ((n, tensors[n]) for n in (layer.inputs[0], layer.output))}
@@ -167,6 +169,19 @@ def geometry(layer, tensors, arch):
                     0 if layer.op in (ADD, POOL) else layer.padding, taps,
                     len(set(layer.inputs)), words[layer.inputs[0]], words[layer.output],
                     layer.weight_format.bits, _channel_step(layer, tensors), vector)
+
+
+def _check_array(title, layer, arch):
+    """COMPUTE can do the layer, with weights in the format its array takes."""
+    if arch.weight_format is None:
+        return
+    if layer.op != CONV:
+        raise PlanError(f"{title}: {layer.op}, larger than VECTOR takes ({isa.VECTOR_KW}x"
+                        f"{isa.VECTOR_KH}, padding {isa.VECTOR_PAD}): array {arch.array} does "
+                        "dense convolutions only")
+    if layer.weight_format != arch.weight_format:
+        raise PlanError(f"{title}: weights of format {layer.weight_format}: array {arch.array} "
+                        f"takes {arch.weight_format}")
 
 
 def _channel_step(layer, tensors):

@@ -1,8 +1,22 @@
-"""Sizes of one accelerator: what gateware builds and what the planner plans for."""
+"""Sizes of one accelerator: what gateware builds and what the planner plans for.
+
+``array`` is what COMPUTE's multipliers take: "mac", any weights, as int16; or a weight format whose
+fields they multiply as they are stored, without decoding them first:
+
+"deltaN"
+    The deltas of N bits; the references of a group of ``columns`` channels are ``head_words`` words
+    ahead of its deltas in WBUF, N bits in each, lowest first.
+
+Such an array's words are ``columns`` fields of N bits, column 0 lowest, and lie in DRAM as they do
+in WBUF: LOAD takes them for raw8, four bytes a block. Only dense convolutions can be done with it.
+"""
 
 from dataclasses import asdict, dataclass
 
-from .formats import LANES
+from .formats import DELTA, LANES, RATES, REFERENCE_BITS, VALUE_BITS, WORD_BITS, Format
+
+MAC = "mac"
+ARRAYS = (MAC, *(f"delta{bits}" for bits in range(RATES[DELTA][0], RATES[DELTA][1] + 1)))
 
 
 @dataclass(frozen=True)
@@ -15,6 +29,7 @@ class Arch:
     wbuf_depth: int = 2048
     pbuf_depth: int = 2048
     vbuf_depth: int = 2048
+    array: str = MAC
 
     def __post_init__(self):
         if self.columns % LANES or not 4 <= self.columns <= 64:
@@ -25,18 +40,54 @@ class Arch:
             if depth & (depth - 1) or not low <= depth <= high:
                 raise ValueError(f"arch: {name} = {depth}: allowed are powers of two, "
                                  f"{low} to {high}")
+        if self.array not in ARRAYS:
+            raise ValueError(f"arch: array = {self.array!r}: allowed are {', '.join(ARRAYS)}")
+        if self.columns * self.weight_bits % WORD_BITS:
+            raise ValueError(f"arch: columns = {self.columns} of {self.weight_bits} bits: allowed "
+                             f"with array {self.array} are whole {WORD_BITS}-bit words")
 
     @classmethod
     def of(cls, fields):
-        """From a mapping that holds the sizes among others: an image's header, a HELLO reply."""
-        return cls(**{name: fields[name] for name in cls.__dataclass_fields__})
+        """From a mapping that holds the sizes among others: an image's header, a HELLO reply.
+        ValueError: sizes there are not."""
+        array = fields["array"]
+        if not 0 <= array < len(ARRAYS):
+            raise ValueError(f"arch: array {array}: allowed are 0 to {len(ARRAYS) - 1}")
+        sizes = {name: fields[name] for name in cls.__dataclass_fields__}
+        return cls(**sizes | {"array": ARRAYS[array]})
+
+    @property
+    def weight_format(self):
+        """The Format the array takes, or None: any."""
+        return None if self.array == MAC else Format.parse(self.array)
+
+    @property
+    def weight_bits(self):
+        """Bits of a weight in WBUF."""
+        return VALUE_BITS if self.array == MAC else self.weight_format.bits
+
+    @property
+    def head_words(self):
+        """WBUF words ahead of a group's weights."""
+        return 0 if self.array == MAC else -(-REFERENCE_BITS // self.weight_bits)
+
+    @property
+    def wbuf_lanes(self):
+        """Values of a WBUF word, as LOAD sees it."""
+        return self.columns if self.array == MAC else self.columns * self.weight_bits // 8
+
+    def word_blocks(self, channels):
+        """Blocks that LOAD takes for that many columns of a WBUF word."""
+        return -(-channels // LANES) if self.array == MAC \
+            else -(-channels * self.weight_bits // WORD_BITS)
 
     @property
     def multipliers(self):
         return LANES * self.columns
 
     def as_dict(self):
-        return asdict(self)
+        """What ``of`` takes: name -> int."""
+        return asdict(self) | {"array": ARRAYS.index(self.array)}
 
 
 # The sizes each device class carries; boards name one of these.
@@ -46,4 +97,8 @@ ARCHS = {
     "45f":  Arch(columns=16, abuf_depth=8192, wbuf_depth=1024, pbuf_depth=1024, vbuf_depth=1024),
     "85f":  Arch(columns=32),
     "sim":  Arch(columns=16),
+    # 4-bit deltas take a quarter of WBUF's bits.
+    "tiny-delta4": Arch(columns=8, abuf_depth=2048, wbuf_depth=1024, pbuf_depth=256, vbuf_depth=256,
+                        array="delta4"),
+    "sim-delta4":  Arch(columns=16, wbuf_depth=8192, array="delta4"),
 }

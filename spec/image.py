@@ -10,7 +10,7 @@ offset of the region. Activations live in the region too, above the loaded secti
 import struct
 
 MAGIC = 0x4b50504c  # "LPPK"
-VERSION = 2
+VERSION = 3
 HEADER_BYTES = 512
 NOT_LOADED = 0xffffffff
 
@@ -19,7 +19,7 @@ HEADER_FIELDS = (
     ("magic", "I"), ("version", "H"), ("section_count", "H"),
     ("file_bytes", "I"), ("region_bytes", "I"),
     ("columns", "I"), ("abuf_depth", "I"), ("wbuf_depth", "I"), ("pbuf_depth", "I"),
-    ("vbuf_depth", "I"),
+    ("vbuf_depth", "I"), ("array", "I"),
     ("program_offset", "I"), ("program_words", "I"),   # Byte offset in the region; words.
     ("input_offset", "I"), ("input_bytes", "I"),
     ("output_offset", "I"), ("output_bytes", "I"),

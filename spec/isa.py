@@ -17,7 +17,8 @@ overlapping accesses is ordered by WAITs.
 
 On-chip memories
     ABUF  activation vectors: 4 lanes x int16, ``abuf_depth`` vectors.
-    WBUF  weight words of COMPUTE: ``columns`` x int16, ``wbuf_depth`` words.
+    WBUF  weight words of COMPUTE: ``columns`` x int16, ``wbuf_depth`` words; of an array that takes
+          weights as they are stored (spec/arch.py): ``columns`` fields.
     VBUF  weight words of VECTOR: 4 channels x int16, ``vbuf_depth`` words.
     PBUF  requantization records, 64 bits, ``pbuf_depth`` records (see PARAM_*).
     Addresses wrap: each counts modulo the depth of its memory.
@@ -63,6 +64,9 @@ COMPUTE: one loop nest serves every operation (C = columns of the array)::
             out[i] = clamp((((acc[i]*m) >> 16) + b) >> s, CLAMP_LO, CLAMP_HI)
             lanes with 4*x + i >= OUT_W repeat the last lane with 4*x + i < OUT_W
             ABUF[OUT_BASE + y*OUT_ROW + x + c*OUT_CH] = out
+
+An array of deltas takes a tile's references from the words at W_BASE + tile*W_TILE, its deltas from
+those behind, WBUF[k][j] being the weight they make; DEPTHWISE and POOL are errors there.
 
 (For POOL, px//4 is not added to the row address: IN_CH = 1 walks the vectors of a row.)
 Shifts are arithmetic; the packer proves from the weights that acc never leaves ACC_BITS.

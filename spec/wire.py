@@ -19,7 +19,7 @@ Addresses and lengths are bytes relative to the model's region and must stay ins
 SYNC = bytes((0xa5, 0x4c, 0x50, 0x5a))
 MAX_PAYLOAD = 1024
 OVERHEAD = 12          # Bytes of a frame beside its padded payload.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 BAUD = 3_000_000      # Of a board's serial line.
 
 REPLY = 0x80
@@ -28,7 +28,7 @@ HELLO, WRITE, READ, CRC, RUN, STATUS, COUNTERS, VERIFY, ABORT = range(1, 10)
 ERROR = 0xff
 TYPES = {
     HELLO:    ("HELLO", "", "protocol, rx_bytes, region_bytes, clock_hz, columns, abuf_depth, "
-               "wbuf_depth, pbuf_depth, vbuf_depth, cycles_lo, cycles_hi"),
+               "wbuf_depth, pbuf_depth, vbuf_depth, array, cycles_lo, cycles_hi"),
     WRITE:    ("WRITE", "address, data (multiple of 4 bytes)", ""),
     READ:     ("READ", "address, length (at most MAX_PAYLOAD, multiple of 4)", "data"),
     CRC:      ("CRC", "address, length (multiple of 4)", "crc32 of those bytes"),

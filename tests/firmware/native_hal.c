@@ -4,7 +4,7 @@
  * accelerator takes four words as its program: input offset, input bytes, output offset, output
  * bytes; output[i] = input[i % input bytes] + 1. Its counters are slot * 1000 + index.
  *
- * Options: --port N (0: any), --region BYTES, --arch C,A,W,P,V, --run-ms N, --fail CODE,
+ * Options: --port N (0: any), --region BYTES, --arch C,A,W,P,V,K, --run-ms N, --fail CODE,
  * --hang-after N (answer N requests, then stop), --reset-after N (begin anew after N requests, DRAM
  * kept), --never-done, --keep (wait for another client), --preload FILE and --idle-timeout SECONDS
  * as the simulator has them.
@@ -31,7 +31,7 @@
 static int line = -1;
 static uint8_t *dram;
 static uint32_t region_bytes = 1 << 20;
-static struct hal_arch arch = {4, 2048, 512, 256, 256};
+static struct hal_arch arch = {4, 2048, 512, 256, 256, 0};
 static int fail, run_ms, never_done, hang_after = -1, reset_after = -1, served;
 
 static uint32_t word_at(const uint8_t *p)
@@ -372,8 +372,9 @@ int main(int argc, char **argv)
 		else if (!strcmp(option, "--region"))
 			region_bytes = strtoul(value, 0, 0);
 		else if (!strcmp(option, "--arch"))
-			sscanf(value, "%u,%u,%u,%u,%u", &arch.columns, &arch.abuf_depth,
-			       &arch.wbuf_depth, &arch.pbuf_depth, &arch.vbuf_depth);
+			sscanf(value, "%u,%u,%u,%u,%u,%u", &arch.columns, &arch.abuf_depth,
+			       &arch.wbuf_depth, &arch.pbuf_depth, &arch.vbuf_depth,
+			       &arch.array);
 		else if (!strcmp(option, "--run-ms"))
 			run_ms = atoi(value);
 		else if (!strcmp(option, "--fail"))

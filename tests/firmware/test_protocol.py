@@ -15,7 +15,7 @@ from litepress.spec import isa, wire
 
 CODES = {name: code for code, (name, _) in wire.ERRORS.items()}
 REGION = 1 << 20
-ARCH = (4, 2048, 512, 256, 256)   # The native hardware's.
+ARCH = (4, 2048, 512, 256, 256, 0)   # The native hardware's.
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,8 @@ def test_hello(client):
     info = client.hello()
     assert info == {"protocol": wire.PROTOCOL_VERSION, "rx_bytes": 4096, "region_bytes": REGION,
                     "clock_hz": 1000000, "columns": 4, "abuf_depth": 2048, "wbuf_depth": 512,
-                    "pbuf_depth": 256, "vbuf_depth": 256, "cycles": info["cycles"]}
+                    "pbuf_depth": 256, "vbuf_depth": 256, "array": 0,
+                    "cycles": info["cycles"]}
     assert client.hello()["cycles"] > info["cycles"] > 0
 
 
@@ -117,8 +118,8 @@ def test_no_image(client):
 
 @pytest.mark.parametrize("options, error", [
     ({"version": 9}, ("VERSION", 9)),
-    *(({"arch": tuple(size << (i == changed) for i, size in enumerate(ARCH))}, ("ARCH", 0))
-      for changed in range(5)),
+    *(({"arch": tuple(size + (i == changed) for i, size in enumerate(ARCH))}, ("ARCH", 0))
+      for changed in range(6)),
     ({"region_bytes": REGION + 4}, ("TOO_LARGE", REGION + 4)),
     ({"region_bytes": 600}, ("OUT_OF_REGION", 528)),
 ])

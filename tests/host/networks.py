@@ -77,9 +77,10 @@ class Builder:
                             0, False)
 
 
-def random_network(seed, activations="zfpe8", weights="zfpe8", layers=6, most=40, channels=40):
+def random_network(seed, activations="zfpe8", weights="zfpe8", layers=6, most=40, channels=40,
+                   depthwise=(3, 5)):
     """A chain of random layers with residuals, odd sizes and channels, then pool and classifier.
-    ``activations``: a format, or a list of which each tensor takes one."""
+    ``activations``: a format, or a list of which each tensor takes one; depthwise: kernels."""
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 5)), int(rng.integers(5, most)), int(rng.integers(5, most)))
     first = activations if isinstance(activations, str) else activations[0]
@@ -91,7 +92,7 @@ def random_network(seed, activations="zfpe8", weights="zfpe8", layers=6, most=40
         if kind == 0:
             x = b.conv(x, int(rng.integers(1, channels)), int(rng.choice([1, 3, 5])), stride)
         elif kind == 1:
-            x = b.depthwise(x, int(rng.choice([3, 5])), stride)
+            x = b.depthwise(x, int(rng.choice(depthwise)), stride)
         elif kind == 2:
             y = b.conv(x, b.shape(x)[0], 3, relu=False)
             x = b.add(x, y)

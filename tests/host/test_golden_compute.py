@@ -7,6 +7,7 @@ import pytest
 
 from litepress.host.golden_compute import compute, vector
 from litepress.spec import isa
+from litepress.spec.arch import Arch
 
 COLUMNS, DEPTH, BATCH = 4, 1024, 3
 
@@ -57,7 +58,7 @@ def test_equal(kind, seed):
             one = abuf[:, image].tolist()
             isa_model.compute(one, wbuf.tolist(), records, r, COLUMNS)
             expected.append(one)
-        compute(flat := abuf.reshape(DEPTH, -1).copy(), wbuf, pbuf, r, COLUMNS)
+        compute(flat := abuf.reshape(DEPTH, -1).copy(), wbuf, pbuf, r, Arch(COLUMNS))
         np.testing.assert_array_equal(flat.reshape(abuf.shape), np.stack(expected, axis=1), str(r))
 
 

@@ -1,6 +1,8 @@
 """host/pack.py, emit.py, hazards.py: bytes of weights and parameters, proofs, order of accesses,
 and whole programs on the golden model against the layers computed without tiles."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from any_plan import any_of_them, any_tiling
@@ -9,12 +11,13 @@ from networks import Builder, random_network
 from litepress.host import channels
 from litepress.host import plan as planner
 from litepress.host.codecs.block import decode_blocks
+from litepress.host.codecs.stored import unpack_words
 from litepress.host.emit import weight_format
 from litepress.host.golden import Golden
 from litepress.host.golden_compute import unpack_params
 from litepress.host.hazards import HazardError, check, walk
 from litepress.host.pack import PackError, encode_weights, pack
-from litepress.host.plan import plan
+from litepress.host.plan import PlanError, plan
 from litepress.host.reference import run_reference, store_weights
 from litepress.spec import isa
 from litepress.spec.arch import ARCHS, Arch
@@ -118,6 +121,22 @@ def test_chains(seed, monkeypatch):
     compare(net, image, np.random.default_rng(seed), shuffled(image, rng), chains=True)
 
 
+@pytest.mark.parametrize("seed", range(400, 415))
+def test_arrays_of_deltas(seed, monkeypatch):
+    """Weights that go into WBUF as they are stored: any tiling, alone and in chains."""
+    bits, rng = 2 + seed % 5, np.random.default_rng(seed)
+    small = SMALL[seed % len(SMALL)]
+    arch = dataclasses.replace(small, columns=16 if bits % 2 == 0 else 32, wbuf_depth=2048,
+                               array=f"delta{bits}")
+    monkeypatch.setattr(planner, "choose", any_tiling(rng))
+    monkeypatch.setattr(planner, "choose_together", any_of_them(rng))
+    for keep in (True, False):
+        net = random_network(seed, "raw16", f"delta{bits}", layers=5, most=20, channels=40,
+                             depthwise=(3,))
+        image = pack(net, arch, keep=keep)
+        compare(net, image, np.random.default_rng(seed), shuffled(image, rng), chains=not keep)
+
+
 def test_chains_are_tried():
     """The test above sees chains of many kinds."""
     seen = set()
@@ -218,8 +237,9 @@ def test_weight_bytes(columns, op, fmt):
         b.conv("input", 42, 3)
     else:
         b.depthwise(b.conv("input", 42), 3)
-    p = plan(b.net, Arch(columns, 4096, 1024, 64)).layers[-1]
-    data, layer = encode_weights(p), p.layer
+    arch = Arch(columns, 4096, 1024, 64)
+    p = plan(b.net, arch).layers[-1]
+    data, layer = encode_weights(p, arch), p.layer
     expected = store_weights(layer.weights, layer.weight_format).reshape(42, -1)
     found = np.zeros_like(expected)
     for load in p.loads:
@@ -232,6 +252,30 @@ def test_weight_bytes(columns, op, fmt):
                 found[first:first + n] = tile[:, :n].T
                 assert not tile[:, n:].any() or fmt.startswith("zfpe")
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6])
+def test_weights_as_they_are_stored(bits):
+    """Two tiles of an array of deltas: the words LOAD brings into WBUF make the weights."""
+    b = Builder("w", (24, 6, 6), np.random.default_rng(bits), weights=f"delta{bits}")
+    b.conv("input", 42, 3)
+    arch = Arch(32, 4096, 1024, 64, array=f"delta{bits}")
+    p = plan(b.net, arch).layers[-1]
+    data = encode_weights(p, arch)
+    assert len(data) == 4 * (arch.head_words + 24 * 9) * (bits + -(-10 * bits // 32))
+    expected = store_weights(p.layer.weights, p.layer.weight_format).reshape(42, -1)
+    found = np.zeros_like(expected)
+    for load in p.loads:
+        for run in load.runs:
+            words = np.frombuffer(data, np.uint8)[4 * run.offset:][:4 * run.words * run.lane_blocks]
+            words = words.reshape(len(run.groups), p.geo.taps, -1)
+            tiles = unpack_words(words, arch.weight_format)
+            for (first, n), tile in zip(run.groups, tiles, strict=True):
+                found[first:first + n] = tile[:n]
+    np.testing.assert_array_equal(found, expected)
+    p.layer.weight_format = Format.parse("raw8")
+    with pytest.raises(PlanError, match=f"format raw8: array delta{bits} takes"):
+        plan(b.net, arch)
 
 
 def test_param_records():

@@ -86,7 +86,8 @@ def test_all_tilings_fit(seed):
 
 @pytest.mark.parametrize("net, arch, message", [
     (one_layer("conv", 70, 4, 4), Arch(4, 1024, 64, 64),
-     r"layer conv0 \(features.conv0\): a reduction of 70 taps does not fit WBUF: wbuf_depth is 64"),
+     r"layer conv0 \(features.conv0\): a reduction of 70 words does not fit WBUF: wbuf_depth is "
+     "64"),
     (one_layer("conv", 8, 64, 64, k=3), Arch(4, 256, 1024, 64),
      r"layer conv0 .*: the smallest tile, 3 input rows and one output row of 8 channels, takes 512 "
      r"vectors of ABUF: abuf_depth is 256"),
@@ -169,7 +170,8 @@ def test_double_buffering_overlaps():
 
 def test_predict_by_hand():
     """Two LOADs, a COMPUTE that waits for the second, a STORE that waits for the COMPUTE."""
-    program = Program(Arch(4, 256, 64, 64))
+    arch = Arch(4, 256, 64, 64)
+    program = Program(arch)
     code = Format.parse("raw16").code
     for dst in (0, 64):
         program.go(isa.LOAD, ADDR=0, RUNS=1, RUN_LEN=64, FORMAT=code, DST_MEM=isa.MEM_ABUF,
@@ -183,8 +185,8 @@ def test_predict_by_hand():
     assert [g.waits for g in program.gos[:4]] == [{}, {}, {isa.LOAD: 2}, {isa.COMPUTE: 1}]
     assert [(g.engine, g.index, g.position, g.waits) for g in walk(program.words)] == \
         [(g.engine, g.index, g.position, g.waits) for g in program.gos]
-    layer, = predict(program.gos, 4, clocks_per_word=1.0)
-    compute = compute_clocks(program.gos[2].registers, 4)
+    layer, = predict(program.gos, arch, clocks_per_word=1.0)
+    compute = compute_clocks(program.gos[2].registers, arch)
     assert layer["slot"] == 7
     assert (layer["read_words"], layer["write_words"]) == (256, 8)
     assert layer["compute"] == compute == 64 + 50 and layer["vector"] == 0

@@ -66,10 +66,10 @@ class Machine:
     def __init__(self, arch, region):
         self.region = np.frombuffer(region, np.uint8).copy()
         self.abuf = np.zeros((arch.abuf_depth, LANES), np.int16)
-        self.wbuf = np.zeros((arch.wbuf_depth, arch.columns), np.int16)
+        self.wbuf = np.zeros((arch.wbuf_depth, arch.wbuf_lanes), np.int16)
         self.pbuf = np.zeros((arch.pbuf_depth, LANES), np.int16)
         self.vbuf = np.zeros((arch.vbuf_depth, LANES), np.int16)
-        self.columns = arch.columns
+        self.arch = arch
 
     def run(self, words):
         registers = {e: {n: 0 for n in isa.REGS[e]} for e in ENGINES}
@@ -82,7 +82,7 @@ class Machine:
             elif number == isa.GO:
                 r = registers[engine]
                 if engine == isa.COMPUTE:
-                    compute(self.abuf, self.wbuf, self.pbuf, r, self.columns)
+                    compute(self.abuf, self.wbuf, self.pbuf, r, self.arch)
                 elif engine == isa.VECTOR:
                     vector(self.abuf, self.vbuf, self.pbuf, r)
                 else:
