@@ -16,7 +16,8 @@ from litex.soc.interconnect.csr import *
 from migen import *
 
 from ..spec import isa
-from ..spec.formats import LANES
+from ..spec.arch import MAC
+from ..spec.formats import LANES, VALUE_BITS
 from .buffers import ActivationBuffer, ParamBuffer, WeightBuffer
 from .compute import ComputeEngine
 from .counters import Counters
@@ -80,7 +81,8 @@ class Accelerator(LiteXModule):
 
         # Memories and DMA: never reset, DRAM accesses run to their end. -------------------------
         self.abuf  = abuf  = ActivationBuffer(arch.abuf_depth, primitive=primitive)
-        self.wbuf  = wbuf  = WeightBuffer(arch.wbuf_depth, arch.columns, primitive=primitive)
+        self.wbuf  = wbuf  = WeightBuffer(arch.wbuf_depth, arch.wbuf_lanes, primitive=primitive,
+            lane_bits=VALUE_BITS if arch.array == MAC else 8)
         self.vbuf  = vbuf  = WeightBuffer(arch.vbuf_depth, LANES, "vbuf", primitive)
         self.pbuf  = pbuf  = ParamBuffer(arch.pbuf_depth, primitive)
         self.fetch = fetch = RegionReader(fetch_port, fifo_depth=16)
@@ -90,7 +92,7 @@ class Accelerator(LiteXModule):
 
         # Engines and their queues: reset while no program runs. ---------------------------------
         self.dispatcher = dispatcher = ResetInserter()(Dispatcher())
-        self.load       = load       = ResetInserter()(LoadEngine(arch.columns,
+        self.load       = load       = ResetInserter()(LoadEngine(arch.wbuf_lanes,
             primitive=primitive))
         self.compute    = compute    = ResetInserter()(ComputeEngine(arch,
             abuf.compute_read, abuf.compute_write, wbuf.read, pbuf.read, primitive, **options))

@@ -229,35 +229,38 @@ class WeightBuffer(LiteXModule):
         Of the memory.
     primitive : bool
         See KeptRegister.
+    lane_bits : int
+        Of the 16 bits of a vector's lanes, the lowest that are kept.
 
     Attributes
     ----------
     write : Endpoint("address", "slot", "data")
         Always ready. A slot beyond the last one is not written.
     read : DedicatedReadPort
-        ``data`` is 16*columns bits, column 0 lowest.
+        ``data`` is lane_bits*columns bits, column 0 lowest.
     """
-    def __init__(self, depth, columns, name="wbuf", primitive=False):
+    def __init__(self, depth, columns, name="wbuf", primitive=False, lane_bits=VALUE_BITS):
         if columns % LANES or not LANES <= columns <= LANES << SLOT_BITS or depth & (depth - 1):
             raise ValueError(f"weight buffer of {depth} words x {columns} columns: allowed are "
                              f"powers of two and multiples of {LANES} up to {LANES << SLOT_BITS}")
         self.write = stream.Endpoint(
             [("address", ADDRESS_BITS), ("slot", SLOT_BITS), ("data", VECTOR_BITS)])
-        self.read  = DedicatedReadPort(VALUE_BITS*columns, f"{name}_read")
+        self.read  = DedicatedReadPort(lane_bits*columns, f"{name}_read")
 
         # # #
 
+        data = Cat(*(self.write.data[VALUE_BITS*i:VALUE_BITS*i + lane_bits] for i in range(LANES)))
         self.comb += self.write.ready.eq(1)
         for slot in range(columns//LANES):
-            ram = _Ram(depth, VECTOR_BITS, primitive)
+            ram = _Ram(depth, LANES*lane_bits, primitive)
             self.submodules += ram
             self.comb += [
                 ram.we.eq(self.write.valid & (self.write.slot == slot)),
                 ram.write_address.eq(self.write.address),
-                ram.write_data.eq(self.write.data),
+                ram.write_data.eq(data),
                 ram.read_address.eq(self.read.address),
             ]
-            self.sync += self.read.data[VECTOR_BITS*slot:VECTOR_BITS*(slot + 1)].eq(ram.q)
+            self.sync += self.read.data[LANES*lane_bits*slot:LANES*lane_bits*(slot + 1)].eq(ram.q)
 
 
 class ParamBuffer(LiteXModule):

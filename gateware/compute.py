@@ -19,11 +19,14 @@ from litex.soc.interconnect import stream
 from migen import *
 
 from ..spec import isa
+from ..spec.arch import MAC
 from .array import MacArray
 from .buffers import ADDRESS_BITS, READ_LATENCY, VECTOR_BITS
 from .command import CommandFrontend
-from .requantize import Requantizer
+from .delta.path import DeltaPath
+from .requantize import Delay, Requantizer
 from .walker import RESULT_LAYOUT, GroupWalker, Setup, TileCounter, WindowWalker
+from .weights import WeightWalker
 from .window import DEPTH, WindowEmitter, WindowReader
 
 RESULTS_DEPTH = 32   # Groups between walker and array.
@@ -74,7 +77,7 @@ class ComputeCore(LiteXModule):
         fsm.act("CHECK",
             working.eq(1),
             load.eq(1),
-            If(setup.bad,
+            If(setup.bad | ((setup.depthwise | setup.pool) & (arch.array != MAC)),
                 self.error.eq(1),
                 NextState("ERROR"),
             ).Elif(setup.any_output,
@@ -138,7 +141,37 @@ class ComputeCore(LiteXModule):
             emitter.pool.eq(setup.pool),
         ]
 
-        # 3. Issue -----------------------------------------------------------------------------
+        # 3. Array: the operand comes a clock after it is taken ---------------------------------
+        if arch.array == MAC:
+            array = MacArray(columns, READ_LATENCY - 1, primitive)
+            wait, latency = 0, 0
+            self.comb += array.single.eq(setup.depthwise)
+            self.sync += array.column.eq(emitter.column)
+        else:
+            array = DeltaPath(columns, arch.weight_bits, primitive)
+            wait, latency = array.wait, array.latency
+        self.array = array
+        self.comb += [
+            array.operand.eq(emitter.operand),
+            array.weights.eq(wbuf_read.data),
+        ]
+        self.sync += [
+            array.valid.eq(self.mac),
+            array.first.eq(emitter.sum_first),
+            array.last.eq(emitter.group_last),
+        ]
+
+        # 4. Weights ---------------------------------------------------------------------------
+        self.weights = weights = WeightWalker(r, arch.head_words, wait)
+        self.comb += [
+            weights.begin.eq(begin),
+            weights.step.eq(self.mac),
+            weights.sum_last.eq(emitter.sum_last),
+            weights.tile_last.eq(emitter.group_last & emitter.tile_end),
+            wbuf_read.address.eq(weights.address),
+        ]
+
+        # 5. Issue -----------------------------------------------------------------------------
         fifo_depth = 64 if columns <= 32 else 128
         shifting   = Signal(max=columns + 1)               # Columns of the last group still to go.
         room       = Signal(max=fifo_depth + 1, reset=fifo_depth)
@@ -147,7 +180,7 @@ class ComputeCore(LiteXModule):
         issued     = Signal()
         released   = Signal()
         self.comb += [
-            self.mac.eq(emitter.valid & (~emitter.group_last | ready)),
+            self.mac.eq(emitter.valid & (~emitter.group_last | ready) & ~weights.hold),
             emitter.go.eq(self.mac),
             group_ends.eq(self.mac & emitter.group_last),
             tile.step.eq(begin | (group_ends & emitter.tile_end)),
@@ -170,40 +203,6 @@ class ComputeCore(LiteXModule):
             ),
         ]
 
-        # 4. Weights ---------------------------------------------------------------------------
-        k         = Signal(ADDRESS_BITS, reset_less=True)
-        tile_k    = Signal(ADDRESS_BITS, reset_less=True)   # k at the start of a sum,
-        next_k    = Signal(ADDRESS_BITS, reset_less=True)   # in this tile and the next.
-        self.comb += wbuf_read.address.eq(k)
-        self.sync += [
-            next_k.eq(tile_k + r["W_TILE"]),
-            If(begin,
-                k.eq(r["W_BASE"]),
-                tile_k.eq(r["W_BASE"]),
-            ).Elif(self.mac,
-                k.eq(k + r["W_STEP"]),
-                If(emitter.sum_last, k.eq(tile_k)),
-                If(emitter.group_last & emitter.tile_end,
-                    k.eq(next_k),
-                    tile_k.eq(next_k),
-                )
-            ),
-        ]
-
-        # 5. Array: the operand comes a clock after it is taken ---------------------------------
-        self.array = array = MacArray(columns, READ_LATENCY - 1, primitive)
-        self.comb += [
-            array.single.eq(setup.depthwise),
-            array.operand.eq(emitter.operand),
-            array.weights.eq(wbuf_read.data),
-        ]
-        self.sync += [
-            array.valid.eq(self.mac),
-            array.first.eq(emitter.sum_first),
-            array.last.eq(emitter.group_last),
-            array.column.eq(emitter.column),
-        ]
-
         # 6. Requantization: a channel a clock --------------------------------------------------
         self.results = results = stream.SyncFIFO(RESULT_LAYOUT, RESULTS_DEPTH)
         self.requantizer = requantizer = Requantizer(ADDRESS_BITS + 1, READ_LATENCY, requant_dsps,
@@ -213,19 +212,28 @@ class ComputeCore(LiteXModule):
         tail           = Signal(2, reset_less=True)
         final          = Signal(reset_less=True)
         left           = Signal(max=columns + 1)
+        taking         = Signal()
+        tag            = Signal(ADDRESS_BITS + 1)
+        delays         = {name: Delay(signal, latency) for name, signal in (
+            ("param", param), ("tail", tail), ("tag", tag))}
+        self.submodules += delays.values()
         self.comb += [
+            taking.eq(left != 0),
+            tag.eq(Cat(result_address, final & (left == 1))),
             groups.results.connect(results.sink),
             results.source.ready.eq(array.dump),
-            pbuf_read.address.eq(param),
-            requantizer.valid.eq(left != 0),
+            pbuf_read.address.eq(delays["param"].output),
+            requantizer.valid.eq(taking if arch.array == MAC else array.valid_out),
             [sink.eq(out) for sink, out in zip(requantizer.acc, array.out, strict=True)],
-            requantizer.tail.eq(tail),
-            requantizer.tag.eq(Cat(result_address, final & (left == 1))),
+            requantizer.tail.eq(delays["tail"].output),
+            requantizer.tag.eq(delays["tag"].output),
             requantizer.params.eq(pbuf_read.data),
             requantizer.pool.eq(setup.pool),
             requantizer.clamp_lo.eq(r["CLAMP_LO"]),
             requantizer.clamp_hi.eq(r["CLAMP_HI"]),
         ]
+        if arch.array != MAC:
+            self.comb += [array.take.eq(taking), array.head.eq(weights.head)]
         self.sync += [
             If(array.dump,
                 result_address.eq(results.source.address),

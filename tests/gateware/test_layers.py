@@ -1,9 +1,9 @@
 """Random layers, formats, tilings and chains: the accelerator against the golden model.
 
 Networks of random shapes, strides, paddings and storage formats, planned for arrays of 16, 64 and
-128 multipliers by a planner that takes any tiling, chain or pipeline that fits; then executed under
-Verilator on a DRAM with random stalls. The output must be the golden model's, byte by byte, and
-where all tensors have places of their own, so must they.
+128 multipliers, and for arrays of deltas, by a planner that takes any tiling, chain or pipeline
+that fits; then executed under Verilator on a DRAM with random stalls. The output must be the golden
+model's, byte by byte, and where all tensors have places of their own, so must they.
 """
 
 from functools import lru_cache
@@ -18,39 +18,44 @@ from litepress.host import plan as planner
 from litepress.host.golden import Golden
 from litepress.host.pack import pack
 from litepress.soc.alone import region
-from litepress.spec.arch import Arch
+from litepress.spec.arch import MAC, Arch
 from litepress.spec.image import PROGRAM
 
 ARCHS = {16: Arch(4, 2048, 2048, 128, 256), 64: Arch(16, 4096, 2048, 256, 512),
-         128: Arch(32, 4096, 2048, 256, 512)}
+         128: Arch(32, 4096, 2048, 256, 512),
+         "32 by 4 bits": Arch(8, 2048, 2048, 128, 256, "delta4"),
+         "128 by 3 bits": Arch(32, 4096, 2048, 256, 512, "delta3")}
 ACTIVATIONS = ["zfpi8", "raw8", "raw16", "zfpe12", "zfpi6u", "zfpe5", "raw8u", "zfpi11nu", "ebpc8",
                "ebpc8u", "zfpi9n"]
 WEIGHTS = ["raw16", "raw8", "zfpe8", "zfpi8", "zfpi6n", "zfpe13", "delta2", "delta4", "delta5"]
 
 
 @lru_cache
-def bench(multipliers):
-    return Bench(ARCHS[multipliers], 2**20, 2**27)
+def bench(arch):
+    return Bench(ARCHS[arch], 2**20, 2**27)
 
 
-def network(rng, seed):
+def network(rng, seed, stored):
+    """stored: the format the array takes, or None."""
     activations = ACTIVATIONS if seed % 3 else ACTIVATIONS[seed // 3 % len(ACTIVATIONS)]
-    return random_network(seed, activations, WEIGHTS[seed % len(WEIGHTS)],
-                          layers=int(rng.integers(2, 6)), most=26, channels=44)
+    return random_network(seed, activations, str(stored or WEIGHTS[seed % len(WEIGHTS)]),
+                          layers=int(rng.integers(2, 6)), most=26, channels=44,
+                          depthwise=(3,) if stored else (3, 5))
 
 
-def run_case(multipliers, seed, patch):
-    rng = np.random.default_rng([seed, multipliers])
+def run_case(arch, seed, patch):
+    stored = ARCHS[arch].weight_format
+    rng = np.random.default_rng([seed, ARCHS[arch].multipliers])
     patch.setattr(planner, "choose", any_tiling(rng))
     patch.setattr(planner, "choose_together", any_of_them(rng))
-    net, image = network(rng, seed), None
+    net, image = network(rng, seed, stored), None
     while image is None:
         try:
             keep = bool(rng.integers(2))
-            image = pack(net, ARCHS[multipliers], keep=keep)
+            image = pack(net, ARCHS[arch], keep=keep)
         except planner.PlanError:       # Planes too large for this ABUF: a smaller network.
             seed += 1000
-            net = network(rng, seed)
+            net = network(rng, seed, stored)
     header = image.header
     x = rng.integers(0, 256, header["input_bytes"], np.uint8)
     if "ebpc" in str(image.input.fmt):
@@ -61,7 +66,7 @@ def run_case(multipliers, seed, patch):
     expected, = golden.run([x.tobytes()])
     seeds = (0, int(rng.integers(1, 1 << 30)))      # Without stalls, with stalls.
     for stalls in seeds:
-        out, (status,), _ = bench(multipliers).run(dram, [
+        out, (status,), _ = bench(arch).run(dram, [
             Run(image.section(PROGRAM).dram, header["program_words"], seed=stalls)])
         assert status.done and status.error is None, (seed, stalls, status)
         at = header["output_offset"]
@@ -74,19 +79,19 @@ def run_case(multipliers, seed, patch):
     return image
 
 
-@pytest.mark.parametrize("multipliers", ARCHS)
-@pytest.mark.parametrize("seed", range(8))
-def test_random_layers(multipliers, seed, monkeypatch):
-    run_case(multipliers, seed, monkeypatch)
+@pytest.mark.parametrize("arch, seed", [
+    (name, seed) for name, arch in ARCHS.items() for seed in range(8 if arch.array == MAC else 4)])
+def test_random_layers(arch, seed, monkeypatch):
+    run_case(arch, seed, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("multipliers", ARCHS)
-def test_random_layers_at_length(multipliers, monkeypatch):
-    """240 networks of 4 to 20 layers; every kind of group has been among them."""
+@pytest.mark.parametrize("arch", ARCHS)
+def test_random_layers_at_length(arch, monkeypatch):
+    """400 networks of 4 to 20 layers; every kind of group has been among them."""
     kinds = set()
     for seed in range(100, 180):
-        for group in run_case(multipliers, seed, monkeypatch).meta["groups"]:
+        for group in run_case(arch, seed, monkeypatch).meta["groups"]:
             kinds |= {word for word in ("chain", "tight", "channels at a time", "then",
                                         "input kept", "rows outer", "buffers 2+2")
                       if word in group["tiling"]}
