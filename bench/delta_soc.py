@@ -2,12 +2,15 @@
 
     python -m litepress.bench.delta_soc
 
-One trained network (models/delta_mlp.py) as two images: its 4-bit deltas as they were trained, and
-the same weights rounded to 8 bits. Activations have 8 bits in both. The logits of the first test
-images must be the golden model's; the golden model's accuracy is that on all test images.
+One trained network (models/delta_mlp.py) as three images: its 4-bit deltas as they were trained,
+decoded on their way to an array of multipliers; the same for an array of deltas, which takes them
+as they are stored; and the same weights rounded to 8 bits. Activations have 8 bits in all. The
+logits of the first test images must be the golden model's; the golden model's accuracy is that on
+all test images.
 """
 
 import logging
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -25,9 +28,31 @@ from ..spec.formats import WORD_BYTES
 from .results import save
 
 ACTIVATIONS = "raw8"
-WEIGHTS = {"delta4": "deltas of 4 bits", "raw8": "8 bits"}
 CALIBRATION = 256
+# Figure -> (what it is, format).
+ROWS = {"accuracy": ("top-1 of the golden model, 10,000 images", "{:.2f} %"),
+        "cycles": ("system clocks a frame", "{:,.0f}"),
+        "dram_bytes": ("DRAM bytes a frame, weights and activations", "{:,.0f}"),
+        "weight_bytes": ("weights, bytes", "{:,.0f}"),
+        "program_bytes": ("program, bytes", "{:,.0f}"),
+        "image_bytes": ("image, bytes", "{:,.0f}"),
+        "logits_equal": ("test images whose logits equal the golden model's", "{:.0f}")}
 console = Console()
+
+
+@dataclass(frozen=True)
+class Case:
+    """``weights``: storage format; ``arch``: of spec/arch.py; key: of its figures."""
+
+    key: str
+    title: str
+    weights: str
+    arch: str
+
+
+CASES = (Case("delta4_array", "4-bit deltas, array of deltas", "delta4", "sim-delta4"),
+         Case("delta4", "4-bit deltas, decoded", "delta4", "sim"),
+         Case("raw8", "8 bits", "raw8", "sim"))
 
 
 def vectors(split, count=None):
@@ -36,13 +61,13 @@ def vectors(split, count=None):
     return delta_mlp.normalize(pixels[:count]).numpy(), labels[:count].numpy()
 
 
-def image_of(weights, arch):
-    """The trained network with weights of that storage format: deltas as they were trained."""
+def image_of(case):
+    """The trained network as a Case has it: deltas as they were trained."""
     model, layers = delta_mlp.delta_mlp()
     steps = {f"{name}.weight": scale for name, (_, scale) in layers.items()}
     x, _ = vectors("train", CALIBRATION)
-    return compress(model, x[:1], x, weights, ACTIVATIONS, arch,
-                    steps=steps if weights == "delta4" else None, name="delta_mlp")
+    return compress(model, x[:1], x, case.weights, ACTIVATIONS, case.arch,
+                    steps=steps if case.weights == "delta4" else None, name="delta_mlp")
 
 
 def measure(image, xs, simulator, say):
@@ -77,49 +102,42 @@ def figures_of(image, counters):
             "image_bytes": len(image.bytes())}
 
 
-def show(figures, images):
+def show(figures):
     """The table of the figures."""
-    table = Table(title="FashionMNIST, 784-150-16-400-120-84-10, on the simulated SoC, a frame",
+    table = Table(title="FashionMNIST, 784-150-16-400-120-84-10, on the simulated SoC",
                   title_justify="left")
-    for name in ("", *WEIGHTS.values()):
+    for name in ("", *(case.title for case in CASES)):
         table.add_column(name, justify="left" if not name else "right")
-    rows = {"accuracy": "top-1 of the golden model, %", "cycles": "system clocks",
-            "dram_bytes": "DRAM bytes, weights and activations", "weight_bytes": "weights, bytes",
-            "program_bytes": "program, bytes", "image_bytes": "image, bytes",
-            "logits_equal": f"of {images} images' logits, equal to the golden model's"}
-    for key, title in rows.items():
-        values = [figures[f"{weights}_{key}"] for weights in WEIGHTS]
-        table.add_row(title, *(f"{v:,.2f}" if key == "accuracy" else f"{v:,.0f}" for v in values))
+    for key, (title, form) in ROWS.items():
+        table.add_row(title, *(form.format(figures[f"{case.key}_{key}"]) for case in CASES))
     return table
 
 
-def main(images: Annotated[int, typer.Option(help="Test images on the SoC.", min=1)] = 100,
-         arch: Annotated[str, typer.Option(help="Size of the accelerator.")] = "sim"):
-    """Measure; exit code 1 when a logit differs. Two minutes, and the simulator's build.
+def main(images: Annotated[int, typer.Option(help="Test images on the SoC.", min=1)] = 100):
+    """Measure; exit code 1 when a logit differs. Two minutes, and the simulators' builds.
 
     Example: python -m litepress.bench.delta_soc --images 10
     """
     logging.disable(logging.WARNING)    # LiteX tells every step of a build.
-    simulator = build_sim(arch, say=console.print)
     xs, labels = vectors("test")
     figures = {}
-    for weights, title in WEIGHTS.items():
-        image = image_of(weights, arch)
+    for case in CASES:
+        simulator, image = build_sim(case.arch, say=console.print), image_of(case)
         found = {"accuracy": golden_accuracy(image, xs, labels)}
         with Progress(console=console, transient=True) as bar:
-            task = bar.add_task(f"{title}: simulated SoC", total=images)
+            task = bar.add_task(f"{case.title}: simulated SoC", total=images)
             found["logits_equal"], counters = measure(
                 image, xs[:images], simulator, lambda done, _, bar=bar, task=task:
                 bar.update(task, completed=done))
         found |= figures_of(image, counters)
-        figures |= {f"{weights}_{key}": value for key, value in found.items()}
-    figures |= {f"{key}_ratio": figures[f"delta4_{key}"] / figures[f"raw8_{key}"]
-                for key in ("cycles", "dram_bytes", "weight_bytes")}
-    console.print(show(figures, images))
-    save("delta_soc", f"python -m litepress.bench.delta_soc --images {images} --arch {arch}",
+        figures |= {f"{case.key}_{key}": value for key, value in found.items()}
+    figures |= {f"{case.key}_{key}_ratio": figures[f"{case.key}_{key}"] / figures[f"raw8_{key}"]
+                for key in ("cycles", "dram_bytes", "weight_bytes") for case in CASES[:-1]}
+    console.print(show(figures))
+    save("delta_soc", f"python -m litepress.bench.delta_soc --images {images}",
          f"FashionMNIST; models/checkpoints/delta_mlp.npz; the first {images} test images on the "
          "SoC, all 10,000 with the golden model; activations raw8; image in DRAM", figures)
-    if any(figures[f"{weights}_logits_equal"] != images for weights in WEIGHTS):
+    if any(figures[f"{case.key}_logits_equal"] != images for case in CASES):
         raise typer.Exit(1)
 
 

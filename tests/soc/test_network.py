@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import litepress
+from litepress.bench import delta_soc
+from litepress.host.device import DeviceError
 from litepress.host.device.sim import SimDevice
 from litepress.host.evaluate import accuracy
 from litepress.models.data import fashion_mnist
@@ -50,6 +52,22 @@ def test_every_tensor_and_the_logits_are_equal(simulator, test_set, weights, act
         assert 0 < macs < sum(c["cycles"] for c in counters) <= sim.run_cycles
         right = accuracy(golden.run_batch(xs), labels)
         assert right > 70, f"{right} % on 200 test images"
+
+
+@pytest.mark.slow
+def test_an_array_of_deltas():
+    """The FashionMNIST network of 4-bit deltas, which its SoC does not decode; images for other
+    arrays are refused."""
+    xs, _ = delta_soc.vectors("test", 10)
+    ours, _, other = (delta_soc.image_of(case) for case in delta_soc.CASES)
+    with SimDevice(build_sim("sim-delta4"), preload=ours) as sim, \
+            litepress.connect("golden") as golden:
+        sim.load(ours)
+        golden.load(ours)
+        for x in xs:
+            np.testing.assert_array_equal(sim.run(x), golden.run(x))
+        with pytest.raises(DeviceError, match=r"array='mac'.* has .*array='delta4'"):
+            sim.load(other)
 
 
 def test_lossless_activations_change_nothing():
