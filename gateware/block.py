@@ -5,7 +5,7 @@
     BlockDecoder    words --> WordsToBlocks --+--> ZFPeDecoder16 --------+--> buffer --> 4 x int16
                                               +--> ZFPeImprovedDecoder --+
                                               +--> DeltaDecoder ---------+
-                                              +--> widen ----------------+
+                                              +--> widen, look up -------+
 
     BlockEncoder    4 x int16 --+--> ZFPeEncoder16 --------+--> BlocksToWords --> words
                                 +--> ZFPeImprovedEncoder --+
@@ -19,7 +19,17 @@ from litex.gen import *
 from litex.soc.interconnect import stream
 from migen import *
 
-from ..spec.formats import DELTA, LANES, RAW8, RAW16, VALUE_BITS, WORD_BITS, ZFPE, ZFPI_KINDS
+from ..spec.formats import (
+    CODEBOOKS,
+    DELTA,
+    LANES,
+    RAW8,
+    RAW16,
+    VALUE_BITS,
+    WORD_BITS,
+    ZFPE,
+    ZFPI_KINDS,
+)
 from .delta.decoder import DeltaDecoder
 from .gearbox import RUN_LEN_BITS, BlocksToWords, WordsToBlocks
 from .zfpe import ZFPeDecoder16, ZFPeEncoder16, ZFPeImprovedDecoder, ZFPeImprovedEncoder
@@ -73,8 +83,8 @@ class BlockDecoder(LiteXModule):
     classic, improved : bool
         With the codec of ``zfpeN``, of ``zfpiN``. Without it, its formats must not be given: see
         FormatCheck.
-    delta : bool
-        With that of ``deltaN``.
+    delta, codebooks : bool
+        With that of ``deltaN``, of ``potN`` and ``apot4``.
 
     Attributes
     ----------
@@ -91,7 +101,7 @@ class BlockDecoder(LiteXModule):
     source : Endpoint("data")
         Four int16, lane 0 lowest; ``last`` on the last block of a run.
     """
-    def __init__(self, classic=True, improved=True, delta=True):
+    def __init__(self, classic=True, improved=True, delta=True, codebooks=True):
         _format(self)
         self.run_len   = Signal(RUN_LEN_BITS)
         self.segment   = Signal(9)
@@ -120,6 +130,14 @@ class BlockDecoder(LiteXModule):
         bytes = [data[8*i:8*(i + 1)] for i in range(LANES)]
         sign  = self.kind == RAW8
         widened = Cat(*(Cat(byte, Replicate(byte[7] & sign, 8)) for byte in bytes))
+        plain   = Signal(LANES*VALUE_BITS)
+        self.comb += plain.eq(Mux(self.kind == RAW16, data, widened))
+        if codebooks:
+            for (kind, bits), magnitudes in CODEBOOKS.items():
+                codes = [data[bits*i:bits*(i + 1)] for i in range(LANES)]
+                self.comb += If((self.kind == kind) & (self.bits == bits),
+                    plain.eq(Cat(*(self._look_up(code, magnitudes) for code in codes)))
+                )
         words    = self.sink.connect(gearbox.sink, omit={"first"})
         branches = [(named, [
             *words,
@@ -143,8 +161,17 @@ class BlockDecoder(LiteXModule):
         self.comb += _first(branches, [
             *words,
             gearbox.source.connect(buffer.sink, omit={"data"}),
-            buffer.sink.data.eq(Mux(self.kind == RAW16, data, widened)),
+            buffer.sink.data.eq(plain),
         ])
+
+    def _look_up(self, code, magnitudes):
+        """The weight of a code, VALUE_BITS wide."""
+        magnitude, weight = Signal(max=magnitudes[-1] + 1), Signal((VALUE_BITS, True))
+        self.comb += [
+            Case(code[:-1], {place: magnitude.eq(value) for place, value in enumerate(magnitudes)}),
+            weight.eq(Mux(code[-1], -magnitude, magnitude)),
+        ]
+        return weight
 
 # BlockEncoder -------------------------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ class FormatCheck(LiteXModule):
 
     Parameters
     ----------
-    classic, improved, ebpc, delta : bool
-        There are codecs of ``zfpeN``, of ``zfpiN``, of the ebpc formats, of ``deltaN``.
+    classic, improved, ebpc, delta, codebooks : bool
+        There are codecs of ``zfpeN``, of ``zfpiN``, of the ebpc formats, of ``deltaN``, of ``potN``
+        and ``apot4``.
 
     Attributes
     ----------
@@ -30,7 +31,8 @@ class FormatCheck(LiteXModule):
     ebpc, unsigned, delta : Signal
         Out: it is an ebpc format; that of uint8; a delta format. Only where ``ok``.
     """
-    def __init__(self, classic=True, improved=True, ebpc=True, delta=True):
+    def __init__(self, classic=True, improved=True, ebpc=True, delta=True,
+        codebooks=True):
         self.code     = Signal(13)
         self.bits     = Signal(5)
         self.ok       = Signal()
@@ -43,6 +45,7 @@ class FormatCheck(LiteXModule):
         kinds = [formats.RAW8, formats.RAW8U, formats.RAW16]
         kinds += [formats.ZFPE]*classic + [*formats.ZFPI_KINDS]*improved
         kinds += [*formats.EBPC_KINDS]*ebpc + [formats.DELTA]*delta
+        kinds += [formats.POT, formats.APOT]*codebooks
         bits = self.code[8:]
         def allowed(kind):
             if kind in formats.FIXED_BITS:

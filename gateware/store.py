@@ -108,7 +108,8 @@ class StoreEngine(LiteXModule):
         # # #
 
         r = frontend.r
-        self.format   = form     = FormatCheck(ebpc=ebpc, delta=False)
+        self.format   = form     = FormatCheck(ebpc=ebpc, delta=False,
+            codebooks=False)
         self.incoming = incoming = VectorAddresses()
         self.reader   = reader   = VectorReader(port)
         self.encoder  = encoder  = BlockEncoder()

@@ -26,9 +26,9 @@ def nearest(targets, importance, fmt):
     """int16 (n, 4) whose stored values in ``fmt`` are nearest to targets, float64 (n, 4).
 
     Nearest: least sum over the lanes of importance * (stored - target)^2. importance: float64
-    (n, 4), not negative; a lane of importance 0 pads the block, and is and stays 0. For zfpi and
-    raw formats the result is a fixed point: its stored values are itself. Never further away than
-    what encoding the rounded targets gives.
+    (n, 4), not negative; a lane of importance 0 pads the block, and is and stays 0. For zfpi, raw
+    and codebook formats the result is a fixed point: its stored values are itself. Never further
+    away than what encoding the rounded targets gives.
     """
     targets = np.ascontiguousarray(targets, np.float64)
     importance = np.ascontiguousarray(importance, np.float64)
@@ -42,9 +42,20 @@ def nearest(targets, importance, fmt):
     elif fmt.kind == ZFPE:
         _classic(targets, importance, out, fmt.bits - 3)
     else:
-        out[...] = np.clip(np.floor(targets + 0.5), *fmt.range)
+        out[...] = rounded(targets, fmt, *fmt.range)
         out[importance == 0] = 0
     return out
+
+
+def rounded(values, fmt, low, high):
+    """Real values, any shape -> int16, each on its own: the nearest integer from low to high or, of
+    a codebook, the nearest level."""
+    if fmt.codebook:
+        levels = np.array(fmt.codebook)
+        borders = (levels[:-1] + levels[1:]) / 2
+        magnitudes = levels[np.searchsorted(borders, np.abs(values), side="right")]
+        return np.copysign(magnitudes, values).astype(np.int16)
+    return np.clip(np.floor(values + 0.5), low, high).astype(np.int16)
 
 
 @njit(cache=True)

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from ..spec import isa
-from ..spec.formats import DELTA, EBPC_KINDS, Format
-from .codecs.delta_blocks import join_channels, split_channels
+from ..spec.formats import DELTA, EBPC_KINDS, WEIGHT_KINDS, Format
 from .floatrun import run_float, run_float_layer
 from .graph import ADD, CONV, DEPTHWISE, POOL, Layer, Network, Requant, Tensor
+from .nearest import rounded
 from .reference import (
     mean_accumulator,
     quantize_input,
@@ -36,9 +36,11 @@ MAX_SHIFT = 24           # Largest s: b (42 bits) then holds biases of 2^17 outp
 ADD_LIMIT = 32767
 LARGEST_RATIO = 65535 / 65536
 ACC_LIMIT = 2 ** (isa.ACC_BITS - 1)
-# What a channel's largest weight may be, in units of its reference: references and deltas of few
-# bits reach some 128 of them, so the first has all weights inside and the last few of them.
+# What a channel's largest weight may be, in its steps. References and deltas of few bits reach some
+# 128 of them, so the first has all weights inside and the last few of them; a codebook its largest
+# magnitude, of which these are parts.
 DELTA_SPANS = (96, 112, 120, 128, 144, 160, 176, 192, 224, 256, 320)
+CODEBOOK_SPANS = np.geomspace(0.7, 2.5, 15)
 
 
 def _format(text):
@@ -97,21 +99,22 @@ def weight_scale(weight, largest=32767):
     return np.where(scale > 0, scale, 1.0)
 
 
-def delta_scale(weight, fmt, one_scale=False):
-    """Scale a channel at which ``fmt``, a delta format, changes the weights least: float64 (cout,).
-    one_scale: the same for all."""
+def searched_scale(weight, fmt, one_scale=False):
+    """Scale a channel at which ``fmt``, one of WEIGHT_KINDS, changes the weights least: float64
+    (cout,). one_scale: the same for all."""
     flat = weight.reshape(len(weight), -1)
     high = np.abs(flat).max(axis=1)
-    high = np.where(high > 0, high.max() if one_scale else high, 1.0)
+    high = np.full_like(high, high.max()) if one_scale else high
+    high = np.where(high > 0, high, 1.0)
+    spans = np.array(DELTA_SPANS) if fmt.kind == DELTA else fmt.range[1] * CODEBOOK_SPANS
     errors = []
-    for span in DELTA_SPANS:
+    for span in spans:
         scale = high / span
-        q = np.floor(flat / scale[:, None] + 0.5).astype(np.int16)
-        stored = join_channels(*split_channels(q, fmt), fmt)
-        errors.append(np.square(stored * scale[:, None] - flat).sum(axis=1))
+        q = rounded(flat / scale[:, None], fmt, -32767, 32767)
+        errors.append(np.square(store_weights(q, fmt) * scale[:, None] - flat).sum(axis=1))
     errors = np.array(errors)
     best = np.full(len(flat), errors.sum(axis=1).argmin()) if one_scale else errors.argmin(axis=0)
-    return high / np.array(DELTA_SPANS)[best]
+    return high / spans[best]
 
 
 def _weights(layer, x, scale_y, fmt, one_scale, rounder):
@@ -133,14 +136,14 @@ def _weights(layer, x, scale_y, fmt, one_scale, rounder):
     scale = high / largest
     if layer.step is not None:
         scale, largest, rounder = layer.step, 32767, None
-    elif fmt.kind == DELTA:
-        scale, largest = delta_scale(w, fmt, one_scale), 32767
+    elif fmt.kind in WEIGHT_KINDS:
+        scale, largest = searched_scale(w, fmt, one_scale), 32767
     scale = np.maximum(scale, unit * 2.0 ** -MAX_SHIFT)
     scale = np.minimum(scale, unit * LARGEST_RATIO)
     bound = max(abs(v) for v in x.fmt.range)
     while True:
         wanted = w / scale.reshape(-1, *[1] * len(axes))
-        q = np.clip(np.floor(wanted + 0.5), -largest, largest).astype(np.int16)
+        q = rounded(wanted, fmt, -largest, largest)
         stored = store_weights(q, fmt)
         over = np.abs(stored.astype(np.int64)).sum(axis=axes) * bound >= ACC_LIMIT
         if layer.step is not None and (over.any() or not np.array_equal(scale, layer.step)):
@@ -210,7 +213,7 @@ def quantize(graph, calibration, weights="zfpe12", activations="zfpe12", overrid
     if weight_format.range[0] == 0 or weight_format.kind in EBPC_KINDS:
         raise ValueError(f"weights: format {weight_format} is for activations" + (
             " that are never negative" if weight_format.range[0] == 0 else ""))
-    if activation_format.kind == DELTA:
+    if activation_format.kind in WEIGHT_KINDS:
         raise ValueError(f"activations: format {activation_format} is for weights")
     names = {layer.name for layer in graph.layers} | set(graph.shapes)
     for name in set(overrides) - names:

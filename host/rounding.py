@@ -25,7 +25,7 @@ from ..spec.formats import DELTA, LANES, RAW16
 from .codecs.block import roundtrip
 from .codecs.delta_blocks import split_channels
 from .graph import DEPTHWISE
-from .nearest import nearest
+from .nearest import nearest, rounded
 
 SAMPLES = 16384        # Output pixels whose inputs are looked at, at least; and
 SAMPLES_PER_TAP = 8    # that many for each tap of a convolution, where there are as many.
@@ -57,7 +57,7 @@ def round_weights(layer, x, q, fmt, real=None, mean_free=True):
     if real is not None and real.shape != x.shape:
         raise ValueError(f"layer {layer.name}: real inputs of shape {real.shape}: expected "
                          f"{x.shape}")
-    plain = np.clip(np.floor(q + 0.5), -fmt.range[1], fmt.range[1]).astype(np.int16)
+    plain = rounded(q, fmt, -fmt.range[1], fmt.range[1])
     if fmt.kind == RAW16 or q[0].size > MOST_TAPS:
         return plain
     problem = _Problem(layer, x, q, fmt, real, mean_free)

@@ -16,6 +16,8 @@ format        block                                     decoded value
 ``ebpc8``     variable, in segments                     sign-extended, as raw8
 ``ebpc8u``    variable, in segments                     zero-extended, as raw8u
 ``deltaN``    4 x int of N bits, references ahead       reference + delta, see below
+``potN``      4 x code of N bits                        0 or a power of two, either sign
+``apot4``     4 x code of 4 bits                        as potN by another codebook
 ============  ========================================  ====================================
 
 ``zfpeN`` takes the four int16 values as the numbers -32768.0 .. 32767.0, and its decoder returns
@@ -45,6 +47,10 @@ found without an index. Only the words that a segment needs are written and read
 bits, two's complement), r + (d << 8 - N). A run holds the weights of ``segment`` times 4 channels:
 it begins with ``segment`` words, the references of 4 channels each (the first one lowest); block k
 behind them belongs to the channels of word k modulo ``segment``.
+
+``potN``, N = 3 and 4, and ``apot4`` are for weights: a code's N-1 lowest bits are a place in the
+format's codebook of magnitudes (CODEBOOKS), its highest bit is the sign. Encoding takes the nearest
+level, of two as near the one further from 0; 0 has the code 0.
 """
 
 from dataclasses import dataclass, replace
@@ -54,9 +60,11 @@ VALUE_BITS = 16  # On-chip width of an activation or a weight.
 WORD_BITS = 32   # A DRAM word: addresses in the program count these.
 WORD_BYTES = WORD_BITS // 8
 
-RAW8, RAW8U, RAW16, ZFPE, ZFPI, ZFPIU, ZFPIN, ZFPINU, EBPC8, EBPC8U, DELTA = range(11)
+(RAW8, RAW8U, RAW16, ZFPE, ZFPI, ZFPIU, ZFPIN, ZFPINU, EBPC8, EBPC8U, DELTA, POT,
+ APOT) = range(13)
 KINDS = {RAW8: "raw8", RAW8U: "raw8u", RAW16: "raw16", ZFPE: "zfpe", ZFPI: "zfpi", ZFPIU: "zfpiu",
-         ZFPIN: "zfpin", ZFPINU: "zfpinu", EBPC8: "ebpc8", EBPC8U: "ebpc8u", DELTA: "delta"}
+         ZFPIN: "zfpin", ZFPINU: "zfpinu", EBPC8: "ebpc8", EBPC8U: "ebpc8u", DELTA: "delta",
+         POT: "pot", APOT: "apot"}
 FIXED_BITS = {RAW8: 8, RAW8U: 8, RAW16: 16, EBPC8: 8, EBPC8U: 8}
 # The same format for values that are never negative.
 UNSIGNED = {RAW8: RAW8U, ZFPI: ZFPIU, ZFPIN: ZFPINU, EBPC8: EBPC8U}
@@ -68,7 +76,13 @@ ZFPI_MIN_BITS, ZFPI_MAX_BITS = 4, 15
 ZFPI_KINDS = {ZFPI: (3, False), ZFPIU: (3, True), ZFPIN: (2, False), ZFPINU: (2, True)}
 ZFPI_HEAD_BITS = 4
 RATES = {ZFPE: (ZFPE_MIN_BITS, ZFPE_MAX_BITS),
-         **dict.fromkeys(ZFPI_KINDS, (ZFPI_MIN_BITS, ZFPI_MAX_BITS)), DELTA: (2, 6)}
+         **dict.fromkeys(ZFPI_KINDS, (ZFPI_MIN_BITS, ZFPI_MAX_BITS)), DELTA: (2, 6), POT: (3, 4),
+         APOT: (4, 4)}
+# (kind, bits): magnitudes by code. Large ones, whatever their ratios: a requantization can make sums
+# of small steps smaller, not larger.
+CODEBOOKS = {(POT, 3): (0, 16, 32, 64), (POT, 4): (0, 1, 2, 4, 8, 16, 32, 64),
+             (APOT, 4): (0, 8, 16, 24, 32, 48, 64, 80)}
+WEIGHT_KINDS = (DELTA, POT, APOT)   # Not for activations.
 EBPC_KINDS = (EBPC8, EBPC8U)
 REFERENCE_BITS = 8  # Of a channel's deltas; also what reference and deltas span together.
 MAX_SEGMENT = 256   # Blocks; of delta, groups of 4 channels.
@@ -99,7 +113,7 @@ class Format:
     def name(self):
         """What ``parse`` takes."""
         stem = KINDS[self.kind]
-        if self.kind == DELTA:
+        if self.kind in WEIGHT_KINDS:
             stem = f"{stem}{self.bits}"
         elif self.kind in RATES:
             stem = f"{stem[:4]}{self.bits}{stem[4:]}"
@@ -119,7 +133,14 @@ class Format:
             return 0, 255
         if self.kind == DELTA:
             return -256, 255 - (1 << self.offset)
+        if self.codebook:
+            return -self.codebook[-1], self.codebook[-1]
         return (0, 32767) if self.kind in (ZFPIU, ZFPINU) else (-32768, 32767)
+
+    @property
+    def codebook(self):
+        """Magnitudes by code, or None."""
+        return CODEBOOKS.get((self.kind, self.bits))
 
     @property
     def offset(self):
@@ -171,8 +192,8 @@ class Format:
 
     @staticmethod
     def parse(text):
-        """``raw8 | raw8u | raw16 | zfpe4..16 | zfpi4..15, with suffix n, u or nu | ebpc8 | ebpc8u |
-        delta2..6`` (also ``zfpe:12``; ``ebpc8.S``, ``delta4.S`` with segments of S) to a Format;
+        """``raw8 | raw8u | raw16 | zfpe4..16 | zfpi4..15, with suffix n, u or nu | ebpc8 |
+        ebpc8u | delta2..6 | pot3 | pot4 | apot4`` (also ``zfpe:12``; ``ebpc8.S``, ``delta4.S`` with segments of S) to a Format;
         ValueError."""
         names = {name: kind for kind, name in KINDS.items()}
         stem, _, segment = text.partition(".")
@@ -181,11 +202,12 @@ class Format:
             kind = names[stem]
             if not segment or (kind in EBPC_KINDS and segmented):
                 return Format(kind, FIXED_BITS[kind], int(segment or 0))
-        family, rest = KINDS[DELTA], stem.removeprefix(KINDS[DELTA]).lstrip(":")
-        if stem.startswith(family) and rest.isdigit() and (segmented or not segment):
-            low, high = RATES[DELTA]
-            if low <= int(rest) <= high:
-                return Format(DELTA, int(rest), int(segment or 0))
+        for kind in WEIGHT_KINDS:
+            rest = stem.removeprefix(KINDS[kind]).lstrip(":")
+            low, high = RATES[kind]
+            if rest != stem and rest.isdigit() and low <= int(rest) <= high \
+                    and (not segment or (kind == DELTA and segmented)):
+                return Format(kind, int(rest), int(segment or 0))
         family, rest = text[:4], text[4:].lstrip(":")
         digits = rest.rstrip("nu")
         kind = names.get(family + rest[len(digits):])
@@ -195,8 +217,8 @@ class Format:
                 return Format(kind, int(digits))
         raise ValueError(f"format {text!r}: allowed are raw8, raw8u, raw16, zfpe{ZFPE_MIN_BITS} to "
                          f"zfpe{ZFPE_MAX_BITS}, zfpi{ZFPI_MIN_BITS} to zfpi{ZFPI_MAX_BITS} (with "
-                         f"n, u or nu), ebpc8, ebpc8u and delta{RATES[DELTA][0]} to "
-                         f"delta{RATES[DELTA][1]}")
+                         f"n, u or nu), ebpc8, ebpc8u, delta{RATES[DELTA][0]} to "
+                         f"delta{RATES[DELTA][1]}, pot3, pot4 and apot4")
 
     @staticmethod
     def from_code(code, segment=0):

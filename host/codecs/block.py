@@ -17,6 +17,7 @@ from ...spec.formats import (
     ZFPE,
     ZFPI_KINDS,
 )
+from .codebook import decode_codes, encode_codes, roundtrip_codes
 from .delta_blocks import decode_delta, encode_delta, roundtrip_delta
 from .segments import decode_segments, encode_segments, stored_words
 from .zfpe import decode16, encode16, roundtrip16
@@ -55,6 +56,8 @@ def encode_blocks(q, fmt):
         head = WORD_BYTES * fmt.segment
         out[..., :head], blocks = encode_delta(q, fmt)
         _pack(blocks, fmt.bits, out[..., head:])
+    elif fmt.codebook:
+        _pack(encode_codes(q, fmt), fmt.bits, out)
     elif fmt.kind in RATES:
         q = q.reshape(-1, LANES)
         blocks = encode16(q, fmt.bits) if fmt.kind == ZFPE else encode_improved(q, fmt)
@@ -90,6 +93,8 @@ def decode_blocks(data, fmt, n):
     if fmt.kind == DELTA:
         head = WORD_BYTES * fmt.segment
         return decode_delta(data[..., :head], _unpack(data[..., head:], fmt.bits, n), fmt)
+    if fmt.codebook:
+        return decode_codes(_unpack(data, fmt.bits, n), fmt)
     if fmt.kind in RATES:
         blocks = _unpack(data, fmt.bits, n).reshape(-1)
         q = decode16(blocks, fmt.bits) if fmt.kind == ZFPE else decode_improved(blocks, fmt)
@@ -116,6 +121,8 @@ def roundtrip(q, fmt):
     q = _values(q)
     if fmt.kind == DELTA:
         return roundtrip_delta(q, fmt)
+    if fmt.codebook:
+        return roundtrip_codes(q, fmt)
     if fmt.kind == ZFPE:
         return roundtrip16(q.reshape(-1, LANES), fmt.bits).reshape(q.shape)
     if fmt.kind in ZFPI_KINDS:

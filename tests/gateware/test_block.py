@@ -14,6 +14,7 @@ NAMES = ["raw8", "raw8u", "raw16", *(f"zfpe{bits}" for bits in range(4, 17)),
          *(f"zfpi{bits}{suffix}" for bits, suffix in zip(
              range(4, 16), 3*("", "u", "n", "nu"), strict=True))]
 FORMATS = [Format.parse(name) for name in NAMES]
+WEIGHTS = [Format.parse(name) for name in ("pot3", "pot4", "apot4")]
 STALLS = [(0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.4, 0.4)]
 
 
@@ -64,6 +65,10 @@ class Encode:
                        fmt.code, 0, stalls, **options)
 
 
+EVERY = [(case, fmt) for case in (Decode, Encode) for fmt in FORMATS] + \
+    [(Decode, fmt) for fmt in WEIGHTS]
+
+
 def check(*cases):
     """Run the cases in turn and compare; their Results."""
     results = run(*(case.job for case in cases))
@@ -74,17 +79,15 @@ def check(*cases):
     return results
 
 
-@pytest.mark.parametrize("case", [Decode, Encode])
-@pytest.mark.parametrize("fmt", FORMATS, ids=str)
-def test_format(fmt, case):
+@pytest.mark.parametrize("case, fmt", EVERY, ids=str)
+def test_format(case, fmt):
     check(*(case(fmt, runs, length, stalls, seed=length)
             for runs, length in [(1, 700), (30, 8), (20, 13), (12, 3), (40, 1)]
             for stalls in STALLS))
 
 
-@pytest.mark.parametrize("case", [Decode, Encode])
-@pytest.mark.parametrize("fmt", FORMATS, ids=str)
-def test_throughput(fmt, case):
+@pytest.mark.parametrize("case, fmt", EVERY, ids=str)
+def test_throughput(case, fmt):
     """A block or a word every clock, whichever there are more of; runs end at no cost."""
     runs, length = 5, 64
     [result] = check(case(fmt, runs, length))
@@ -100,9 +103,8 @@ def test_formats_change_between_jobs(case):
             for n, i in enumerate(rng.integers(0, len(FORMATS), 120))))
 
 
-@pytest.mark.parametrize("case", [Decode, Encode])
-@pytest.mark.parametrize("fmt", FORMATS, ids=str)
-def test_clear(fmt, case):
+@pytest.mark.parametrize("case, fmt", EVERY, ids=str)
+def test_clear(case, fmt):
     check(*(case(fmt, 3, 9, clear_at=clocks, seed=clocks, reset=clocks == 1)
             for clocks in range(1, 40)))
 

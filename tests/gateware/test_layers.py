@@ -27,7 +27,8 @@ ARCHS = {16: Arch(4, 2048, 2048, 128, 256), 64: Arch(16, 4096, 2048, 256, 512),
          "128 by 3 bits": Arch(32, 4096, 2048, 256, 512, "delta3")}
 ACTIVATIONS = ["zfpi8", "raw8", "raw16", "zfpe12", "zfpi6u", "zfpe5", "raw8u", "zfpi11nu", "ebpc8",
                "ebpc8u", "zfpi9n"]
-WEIGHTS = ["raw16", "raw8", "zfpe8", "zfpi8", "zfpi6n", "zfpe13", "delta2", "delta4", "delta5"]
+WEIGHTS = ["raw16", "raw8", "zfpe8", "zfpi8", "zfpi6n", "zfpe13", "delta2", "delta4", "delta5",
+           "pot3", "pot4", "apot4"]
 
 
 @lru_cache

@@ -8,7 +8,8 @@ from torch import nn
 from litepress.host.calibrate import calibrate
 from litepress.host.floatrun import run_float
 from litepress.host.importer import import_module
-from litepress.host.quantize import cost, quantize
+from litepress.host.nearest import rounded
+from litepress.host.quantize import cost, quantize, searched_scale
 from litepress.host.reference import (
     accumulate,
     mean_accumulator,
@@ -18,6 +19,7 @@ from litepress.host.reference import (
 )
 from litepress.models.tiny import calibration_images, tiny
 from litepress.spec import isa
+from litepress.spec.formats import Format
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,29 @@ def test_refusals(calibrated):
         calibrate(graph, images[:, :, :20])
     with pytest.raises(ValueError, match="NaN"):
         calibrate(graph, np.full((1, 1, 28, 28), np.nan))
+
+
+@pytest.mark.parametrize("fmt", ["pot3", "pot4", "apot4", "delta3"])
+def test_the_scale_of_few_levels(fmt):
+    """No other scale of those between has less error by much, whatever the channel's spread."""
+    rng, fmt = np.random.default_rng(1), Format.parse(fmt)
+    weight = rng.normal(size=(6, 5, 3, 3)) * np.exp(rng.normal(size=(6, 1, 1, 1)))
+    weight[5] = 0
+
+    def error(scale):
+        q = rounded(weight / scale[:, None, None, None], fmt, -32767, 32767)
+        stored = store_weights(q, fmt) * scale[:, None, None, None]
+        return np.square(stored - weight).sum(axis=(1, 2, 3))
+
+    chosen = searched_scale(weight, fmt)
+    found = error(chosen)
+    for factor in np.geomspace(0.4, 2.5, 60):
+        assert (found <= 1.2 * error(chosen * factor)).all()
+    norm = np.square(weight).sum(axis=(1, 2, 3))
+    assert (found[:5] < {"apot4": 0.02}.get(str(fmt), 0.06) * norm[:5]).all()
+    assert chosen[5] > 0 and found[5] == 0
+    one = searched_scale(weight, fmt, one_scale=True)
+    assert len(set(one)) == 1 and error(one).sum() >= found.sum()
 
 
 def test_cost_on_the_calibration_images():

@@ -31,7 +31,7 @@ def test_set():
 
 
 FORMATS = [("raw16", "raw16"), ("raw8", "raw8"), ("zfpe12", "zfpe8"), ("zfpi6", "zfpi6"),
-           ("raw8", "ebpc8"), ("delta4", "raw8")]
+           ("raw8", "ebpc8"), ("delta4", "raw8"), ("apot4", "raw8")]
 
 
 @pytest.mark.parametrize("weights, activations", FORMATS)
