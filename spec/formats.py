@@ -78,8 +78,8 @@ ZFPI_HEAD_BITS = 4
 RATES = {ZFPE: (ZFPE_MIN_BITS, ZFPE_MAX_BITS),
          **dict.fromkeys(ZFPI_KINDS, (ZFPI_MIN_BITS, ZFPI_MAX_BITS)), DELTA: (2, 6), POT: (3, 4),
          APOT: (4, 4)}
-# (kind, bits): magnitudes by code. Large ones, whatever their ratios: a requantization can make sums
-# of small steps smaller, not larger.
+# (kind, bits): magnitudes by code. Large ones, whatever their ratios: a requantization can make the
+# steps of a sum smaller, not larger.
 CODEBOOKS = {(POT, 3): (0, 16, 32, 64), (POT, 4): (0, 1, 2, 4, 8, 16, 32, 64),
              (APOT, 4): (0, 8, 16, 24, 32, 48, 64, 80)}
 WEIGHT_KINDS = (DELTA, POT, APOT)   # Not for activations.
