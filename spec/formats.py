@@ -192,9 +192,9 @@ class Format:
 
     @staticmethod
     def parse(text):
-        """``raw8 | raw8u | raw16 | zfpe4..16 | zfpi4..15, with suffix n, u or nu | ebpc8 |
-        ebpc8u | delta2..6 | pot3 | pot4 | apot4`` (also ``zfpe:12``; ``ebpc8.S``, ``delta4.S`` with segments of S) to a Format;
-        ValueError."""
+        """``raw8 | raw8u | raw16 | zfpe4..16 | zfpi4..15, with suffix n, u or nu | ebpc8 | ebpc8u |
+        delta2..6 | pot3 | pot4 | apot4`` (also ``zfpe:12``; ``ebpc8.S``, ``delta4.S`` with segments
+        of S) to a Format; ValueError."""
         names = {name: kind for kind, name in KINDS.items()}
         stem, _, segment = text.partition(".")
         segmented = segment.isdigit() and 1 <= int(segment) <= MAX_SEGMENT

@@ -1,0 +1,154 @@
+"""Huffman streams of spec/huffman.py: the second stage of weight compression, for file and line.
+
+Code lengths are the best there are of at most MAX_LENGTH bits: package-merge, Larmore and
+Hirschberg, "A fast algorithm for optimal length-limited Huffman codes", J. ACM 37(3), 1990.
+"""
+
+import numpy as np
+from numba import njit
+
+from ...spec.formats import WORD_BITS, WORD_BYTES
+from ...spec.huffman import HEADER_WORDS, LENGTH_BITS, MAX_BITS, MAX_LENGTH
+
+
+class HuffmanError(ValueError):
+    """A stream that no encoder made: one line that says what is wrong with it."""
+
+
+def code_lengths(counts, limit=MAX_LENGTH):
+    """counts: how often each value comes, (n,) -> bits of its code, uint8 (n,), 0 where it does not
+    come; of all prefix codes of at most ``limit`` bits one of the shortest. ValueError: more values
+    than there are such codes."""
+    counts = np.asarray(counts)
+    present = np.flatnonzero(counts)
+    lengths = np.zeros(len(counts), np.uint8)
+    if len(present) > 1 << limit:
+        raise ValueError(f"Huffman code of {len(present)} values: allowed with {limit} bits are "
+                         f"{1 << limit}")
+    if len(present) == 1:
+        lengths[present] = 1
+    if len(present) < 2:
+        return lengths
+    leaves = sorted((int(counts[value]), (int(value),)) for value in present)
+    packages = []
+    for _ in range(limit):
+        pairs = zip(packages[::2], packages[1::2], strict=False)
+        merged = [(a + b, one + two) for (a, one), (b, two) in pairs]
+        packages = sorted(leaves + merged, key=lambda package: package[0])
+    for _, values in packages[:2 * len(present) - 2]:
+        for value in values:
+            lengths[value] += 1
+    return lengths
+
+
+def canonical(lengths):
+    """The codes of lengths, uint8 (n,): int64 (n,), as numbers of so many bits."""
+    codes, code, before = np.zeros(len(lengths), np.int64), 0, 0
+    for value in sorted(np.flatnonzero(lengths), key=lambda v: (lengths[v], v)):
+        code <<= int(lengths[value]) - before
+        before = int(lengths[value])
+        codes[value] = code
+        code += 1
+    return codes
+
+
+def fields_of(data, bits, count):
+    """The first ``count`` fields of data, bytes: int64 (count,)."""
+    ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    return ones[:count * bits].reshape(count, bits).astype(np.int64) @ (1 << np.arange(bits))
+
+
+def _words(bits):
+    """Bits (n,), first one lowest -> bytes, whole words."""
+    return np.packbits(np.pad(bits, (0, -len(bits) % WORD_BITS)), bitorder="little").tobytes()
+
+
+def encode(data, bits):
+    """data: bytes, whole 32-bit words of fields of ``bits`` bits -> a stream. The bits behind the
+    last whole field must be zero. ValueError: other data."""
+    if bits not in range(1, MAX_BITS + 1):
+        raise ValueError(f"Huffman fields of {bits!r} bits: allowed are 1 to {MAX_BITS}")
+    if len(data) % WORD_BYTES:
+        raise ValueError(f"Huffman data of {len(data)} bytes: allowed are whole words of "
+                         f"{WORD_BYTES}")
+    count = -(-8 * len(data) // bits)
+    ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    fields = np.pad(ones, (0, count * bits - len(ones))).reshape(count, bits).astype(np.int64) \
+        @ (1 << np.arange(bits))
+    lengths = code_lengths(np.bincount(fields, minlength=1 << bits))
+    table = (lengths[:, None] >> np.arange(LENGTH_BITS) & 1).ravel()
+    header = np.array([count, bits], "<u4").tobytes()
+    return header + _words(table) + _words(_emit(fields, lengths, canonical(lengths)))
+
+
+@njit(cache=True)
+def _emit(fields, lengths, codes):
+    total = 0
+    for field in fields:
+        total += lengths[field]
+    out = np.zeros(total, np.uint8)
+    at = 0
+    for field in fields:
+        for k in range(lengths[field]):
+            out[at] = codes[field] >> lengths[field] - 1 - k & 1
+            at += 1
+    return out
+
+
+def decode(stream):
+    """A stream, bytes -> its data, bytes. HuffmanError: it is cut short or too long, its code is
+    not complete, or bits that must be zero are not."""
+    head = HEADER_WORDS * WORD_BYTES
+    if len(stream) < head or len(stream) % WORD_BYTES:
+        raise HuffmanError(f"Huffman stream of {len(stream)} bytes: expected are whole words of "
+                           f"{WORD_BYTES}, {head} bytes and more")
+    count, bits = (int(word) for word in np.frombuffer(stream[:head], "<u4"))
+    if bits not in range(1, MAX_BITS + 1):
+        raise HuffmanError(f"Huffman stream: fields of {bits} bits: allowed are 1 to {MAX_BITS}")
+    table = -(-(LENGTH_BITS << bits) // WORD_BITS) * WORD_BYTES
+    if len(stream) < head + table:
+        raise HuffmanError(f"Huffman stream of {len(stream)} bytes ends in its table of {table}")
+    lengths = fields_of(stream[head:head + table], LENGTH_BITS, 1 << bits)
+    if any(fields_of(stream[head:head + table], 1, 8 * table)[LENGTH_BITS << bits:]):
+        raise HuffmanError("Huffman stream: the bits behind its table are not zero")
+    used = lengths[lengths > 0]
+    whole = int((1 << MAX_LENGTH - used).sum())
+    if whole != 1 << MAX_LENGTH and not (len(used) == 1 and used[0] == 1) \
+            and not (count == 0 and len(used) == 0):
+        raise HuffmanError(f"Huffman stream: its {len(used)} code lengths are of "
+                           f"{whole / (1 << MAX_LENGTH):.3g} codes: allowed is 1")
+    ones = np.unpackbits(np.frombuffer(stream[head + table:], np.uint8), bitorder="little")
+    order = np.array(sorted(np.flatnonzero(lengths), key=lambda v: (lengths[v], v)), np.int64)
+    if count * max(1, int(used.min(initial=1))) > len(ones):
+        raise HuffmanError(f"Huffman stream: {count} fields in {len(ones)} bits")
+    fields = np.zeros(count, np.uint8)
+    end = _read(ones, np.bincount(lengths, minlength=MAX_LENGTH + 1), order, fields)
+    if end < 0:
+        raise HuffmanError("Huffman stream: it ends before its last field, or has a code that "
+                           "stands for nothing")
+    if len(ones) - end >= WORD_BITS or ones[end:].any():
+        raise HuffmanError(f"Huffman stream: {len(ones) - end} bits behind its last field: allowed "
+                           f"are zeros up to the end of the word")
+    return _words((fields[:, None] >> np.arange(bits) & 1).astype(np.uint8).ravel()
+                  [:count * bits // WORD_BITS * WORD_BITS])
+
+
+@njit(cache=True)
+def _read(ones, per_length, order, fields):
+    at = 0
+    for i in range(len(fields)):
+        code, first, index = 0, 0, 0
+        length = 1
+        while True:
+            if length > MAX_LENGTH or at >= len(ones):
+                return -1
+            code |= ones[at]
+            at += 1
+            if code - first < per_length[length]:
+                fields[i] = order[index + code - first]
+                break
+            index += per_length[length]
+            first = first + per_length[length] << 1
+            code <<= 1
+            length += 1
+    return at
