@@ -148,6 +148,11 @@ void hal_region_read(uint32_t offset, uint32_t *to, uint32_t words)
 		*to++ = *from++;
 }
 
+void hal_region_write(uint32_t offset, uint32_t word)
+{
+	*region(offset) = word;
+}
+
 uint32_t hal_crc(const uint32_t *data, uint32_t words)
 {
 	wire_crc_init_write(1);

@@ -3,6 +3,7 @@
 #include <litepress_spec.h>
 
 #include "hal.h"
+#include "inflate.h"
 #include "protocol.h"
 #include "runner.h"
 
@@ -73,6 +74,27 @@ static void write(struct request *request)
 	hal_region_from_rx(address, words);
 	request->words = 0;
 	reply(request, 0, 0);
+}
+
+static void inflate_request(struct request *request)
+{
+	uint32_t address = hal_rx_pop();
+	int32_t bytes;
+
+	request->words--;
+	if (!in_region(address, 0)) {
+		refuse(request, LP_E_OUT_OF_REGION, address);
+		return;
+	}
+	bytes = inflate(address, hal_region_bytes() - address, &request->words);
+	if (bytes < 0) {
+		/* Whatever was written. */
+		runner_written(address, hal_region_bytes() - address);
+		refuse(request, LP_E_STREAM, address);
+		return;
+	}
+	runner_written(address, bytes);
+	reply(request, (uint32_t *)&bytes, 1);
 }
 
 static void read(struct request *request)
@@ -170,13 +192,13 @@ static void counters(struct request *request)
 	reply(request, payload, LP_COUNTERS_WORDS);
 }
 
-/* Bytes of payload a request must have; for WRITE the least. */
+/* Bytes of payload a request must have; for WRITE and INFLATE the least. */
 static int payload_bytes(uint32_t type)
 {
 	switch (type) {
 	case LP_HELLO: case LP_STATUS: case LP_VERIFY: case LP_ABORT:
 		return 0;
-	case LP_WRITE: case LP_RUN: case LP_COUNTERS:
+	case LP_WRITE: case LP_INFLATE: case LP_RUN: case LP_COUNTERS:
 		return 4;
 	case LP_READ: case LP_CRC:
 		return 8;
@@ -198,8 +220,8 @@ static void serve(void)
 
 	if (expected < 0) {
 		refuse(&request, LP_E_UNKNOWN_TYPE, request.type);
-	} else if (request.type == LP_WRITE ? length < 4 || (length & 3)
-	                                    : length != (uint32_t)expected) {
+	} else if (request.type == LP_WRITE || request.type == LP_INFLATE
+	           ? length < 4 || (length & 3) : length != (uint32_t)expected) {
 		refuse(&request, LP_E_BAD_LENGTH, length);
 	} else {
 		switch (request.type) {
@@ -215,6 +237,8 @@ static void serve(void)
 				refuse(&request, LP_E_BUSY, request.type);
 			else if (request.type == LP_WRITE)
 				write(&request);
+			else if (request.type == LP_INFLATE)
+				inflate_request(&request);
 			else if (request.type == LP_READ)
 				read(&request);
 			else if (request.type == LP_CRC)

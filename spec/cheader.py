@@ -8,7 +8,7 @@ import struct
 import sys
 from pathlib import Path
 
-from . import image, isa, wire
+from . import huffman, image, isa, wire
 
 NAME = "litepress_spec.h"
 C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t"}
@@ -45,6 +45,9 @@ def c_header():
               define("COUNTERS_WORDS", len(isa.COUNTERS)),
               define("PROFILE_SLOTS", isa.PROFILE_SLOTS)]
     lines += [define(f"ACCEL_E_{name}", code, text) for code, (name, text) in isa.ERRORS.items()]
+    lines += ["", "/* Huffman streams: spec/huffman.py. */"]
+    lines += [define(f"HUFFMAN_{name}", getattr(huffman, name))
+              for name in ("MAX_BITS", "MAX_LENGTH", "LENGTH_BITS", "HEADER_WORDS")]
     lines += ["", "/* The image: spec/image.py. */",
               define("IMAGE_MAGIC", image.MAGIC),
               define("IMAGE_VERSION", image.VERSION),

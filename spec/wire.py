@@ -19,12 +19,12 @@ Addresses and lengths are bytes relative to the model's region and must stay ins
 SYNC = bytes((0xa5, 0x4c, 0x50, 0x5a))
 MAX_PAYLOAD = 1024
 OVERHEAD = 12          # Bytes of a frame beside its padded payload.
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 BAUD = 3_000_000      # Of a board's serial line.
 
 REPLY = 0x80
 # type: (name, request payload, reply payload), fields are u32 unless said otherwise
-HELLO, WRITE, READ, CRC, RUN, STATUS, COUNTERS, VERIFY, ABORT = range(1, 10)
+HELLO, WRITE, READ, CRC, RUN, STATUS, COUNTERS, VERIFY, ABORT, INFLATE = range(1, 11)
 ERROR = 0xff
 TYPES = {
     HELLO:    ("HELLO", "", "protocol, rx_bytes, region_bytes, clock_hz, columns, abuf_depth, "
@@ -39,6 +39,8 @@ TYPES = {
                "cycles_lo, cycles_hi, layers_done"),
     COUNTERS: ("COUNTERS", "profile slot", "the COUNTERS of spec/isa.py"),
     ABORT:    ("ABORT", "", ""),
+    INFLATE:  ("INFLATE", "address, a stream of spec/huffman.py, whose data is written there",
+               "bytes written"),
 }
 # States in a STATUS reply.
 IDLE, RUNNING, DONE, FAILED = range(4)
@@ -56,4 +58,5 @@ ERRORS = {
     8: ("SECTION_CRC", "a section's CRC does not match (detail: its index)"),
     9: ("BAD_SLOT", "no such profile slot"),
     10: ("TOO_LARGE", "image needs a larger region than the device has"),
+    11: ("STREAM", "Huffman stream is corrupt, or its data leaves the region (detail: address)"),
 }

@@ -129,8 +129,11 @@ def decode(stream):
     if len(ones) - end >= WORD_BITS or ones[end:].any():
         raise HuffmanError(f"Huffman stream: {len(ones) - end} bits behind its last field: allowed "
                            f"are zeros up to the end of the word")
-    return _words((fields[:, None] >> np.arange(bits) & 1).astype(np.uint8).ravel()
-                  [:count * bits // WORD_BITS * WORD_BITS])
+    ones = (fields[:, None] >> np.arange(bits) & 1).astype(np.uint8).ravel()
+    whole = len(ones) // WORD_BITS * WORD_BITS
+    if ones[whole:].any():
+        raise HuffmanError("Huffman stream: the data's last field is not zero beyond its last word")
+    return _words(ones[:whole])
 
 
 @njit(cache=True)

@@ -16,10 +16,12 @@ import serial
 from ...spec import wire
 from . import frame
 from .base import DeviceError, RequestError
+from .coded import coded_pieces
 
 RETRY_S = 0.5           # Silence after which a request is sent again, at first; doubles.
 RETRY_MAX_S = 4.0
 CRC_BYTES_PER_S = 50e3  # The device folds at least so many bytes a second, simulated too.
+INFLATE_S = 1.0         # The device decodes a stream in that, simulated too.
 MAX_IN_FLIGHT = 128     # Half of the sequence numbers: an old reply is never taken for a new one.
 
 
@@ -33,7 +35,7 @@ class Request:
 
     def __str__(self):
         name = wire.TYPES[self.type][0]
-        if self.type in (wire.WRITE, wire.READ, wire.CRC):
+        if self.type in (wire.WRITE, wire.READ, wire.CRC, wire.INFLATE):
             return f"{name} at {int.from_bytes(self.payload[:4], 'little'):#x}"
         return name
 
@@ -116,6 +118,14 @@ class Client:
         self.exchange((Request(wire.WRITE, struct.pack("<I", address + i * step) + piece)
                        for i, piece in enumerate(pieces)),
                       progress and (lambda i, _: progress(len(pieces[i]))))
+
+    def write_coded(self, address, data, progress=None):
+        """As write, with data in Huffman streams where they are shorter."""
+        pieces = list(coded_pieces(data))
+        self.exchange((Request(wire.INFLATE if coded else wire.WRITE,
+                               struct.pack("<I", address + at) + payload, INFLATE_S)
+                       for at, _, coded, payload in pieces),
+                      progress and (lambda i, _: progress(pieces[i][1])))
 
     def read(self, address, size):
         """``size`` bytes (a multiple of 4) of the region."""

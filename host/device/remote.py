@@ -30,10 +30,13 @@ class RemoteDevice(Device):
     port, baud, timeout: see Client. run_timeout: seconds without a finished layer after which a
     run is given up. info: the HELLO reply as a dict. status: the last STATUS reply as a dict
     (run_cycles: clocks of the last run). skipped_bytes: what the last load() did not have to send.
+    coded: weights go as Huffman streams where they are shorter; None: on a serial line, where bytes
+    take longer than the device takes to decode them.
     """
 
-    def __init__(self, port, baud=wire.BAUD, timeout=10.0, run_timeout=300.0):
+    def __init__(self, port, baud=wire.BAUD, timeout=10.0, run_timeout=300.0, coded=None):
         self.run_timeout = run_timeout
+        self.coded = "://" not in port if coded is None else coded
         self.status = None
         self.skipped_bytes = 0
         self._token = random.randrange(1, 1 << 31)
@@ -109,8 +112,9 @@ class RemoteDevice(Device):
             segments = [s for s, crc in zip(segments, crcs, strict=True)
                         if zlib.crc32(s[1]) != crc]
             advance(sum(len(data) for _, data in same))
+        write = self.client.write_coded if self.coded else self.client.write
         for address, data in segments:
-            self.client.write(address, data, advance)
+            write(address, data, advance)
         return sum(len(data) for _, data in segments)
 
     # Running --------------------------------------------------------------------------------------

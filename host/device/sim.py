@@ -58,11 +58,12 @@ class SimDevice(RemoteDevice):
 
     directory: see find_simulator. preload: an Image whose sections are in DRAM from the start, so
     that load() has only to verify them. trace: (file, first clock, last clock) of a waveform.
-    idle_timeout: seconds of silence after which the simulator ends by itself.
+    idle_timeout: seconds of silence after which the simulator ends by itself. coded: see
+    RemoteDevice.
     """
 
     def __init__(self, directory=None, preload=None, trace=None, idle_timeout=120.0, timeout=60.0,
-                 run_timeout=3600.0):
+                 run_timeout=3600.0, coded=None):
         self.directory = find_simulator(directory).resolve()
         command = [str(self.directory / BINARY), "--port", "0",
                    "--idle-timeout", f"{idle_timeout:g}"]
@@ -84,7 +85,7 @@ class SimDevice(RemoteDevice):
             port = self._port(timeout)
             try:
                 super().__init__(f"socket://localhost:{port}", timeout=timeout,
-                                 run_timeout=run_timeout)
+                                 run_timeout=run_timeout, coded=coded)
             except DeviceError:
                 self._kill()
                 raise

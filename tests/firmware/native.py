@@ -15,7 +15,7 @@ from litepress.spec import cheader
 from litepress.spec import image as layout
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [ROOT / "firmware/protocol.c", ROOT / "firmware/runner.c",
+SOURCES = [ROOT / "firmware/protocol.c", ROOT / "firmware/inflate.c", ROOT / "firmware/runner.c",
            Path(__file__).with_name("native_hal.c")]
 
 

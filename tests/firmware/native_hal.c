@@ -206,6 +206,12 @@ void hal_region_read(uint32_t offset, uint32_t *to, uint32_t words)
 	memcpy(to, dram + offset, 4 * words);
 }
 
+void hal_region_write(uint32_t offset, uint32_t word)
+{
+	check(offset, 1);
+	memcpy(dram + offset, &word, 4);
+}
+
 uint32_t hal_region_crc(uint32_t offset, uint32_t words)
 {
 	check(offset, words);

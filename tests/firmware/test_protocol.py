@@ -5,9 +5,11 @@ import socket
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from native import ToyImage, build, running
 
+from litepress.host.codecs import huffman
 from litepress.host.device.client import Client, Request, RequestError
 from litepress.host.device.frame import Deframer, encode
 from litepress.spec import image as layout
@@ -42,6 +44,60 @@ def refused(client, kind, payload=b""):
 
 def words(*values):
     return struct.pack(f"<{len(values)}I", *values)
+
+
+def streams():
+    """(bits of a field, words of data, stream) of many kinds."""
+    rng = np.random.default_rng(2)
+    for bits in range(1, 9):
+        for size in (1, 7, 120):
+            spread = rng.uniform(0.1, 4, -(-32 * size // bits))
+            fields = np.minimum(rng.exponential(spread), (1 << bits) - 1).astype(int)
+            ones = (fields[:, None] >> np.arange(bits) & 1).astype(np.uint8).ravel()
+            data = np.packbits(ones[:32 * size], bitorder="little").tobytes()
+            yield data, huffman.encode(data, bits)
+
+
+def test_inflate(client):
+    """A stream's data is in the region, and nothing else is changed."""
+    for data, stream in streams():
+        client.write(0x1000, bytes(range(256)) * 4)
+        reply = client.request(Request(wire.INFLATE, words(0x1010) + stream))
+        assert reply == words(len(data))
+        after = client.read(0x1000, 1024)
+        assert after[16:16 + len(data)] == data
+        assert after[:16] == bytes(range(16))
+        assert after[16 + len(data):] == (bytes(range(256)) * 4)[16 + len(data):]
+    assert refused(client, wire.INFLATE, words(REGION) + stream) == ("STREAM", REGION)
+    assert refused(client, wire.INFLATE, words(REGION + 4) + stream) == ("OUT_OF_REGION",
+                                                                        REGION + 4)
+    assert refused(client, wire.INFLATE, words(6) + stream) == ("OUT_OF_REGION", 6)
+    # Written up to the region's last byte, not one further: the native hardware would abort.
+    assert client.request(Request(wire.INFLATE, words(REGION - len(data)) + stream))
+    assert refused(client, wire.INFLATE, words(REGION - len(data) + 4) + stream)[0] == "STREAM"
+
+
+def test_corrupt_streams_are_refused(client):
+    """As the host's decoder has it: what it refuses, so does the device."""
+    rng = np.random.default_rng(3)
+    refusals = 0
+    for _, stream in [pair for pair in streams() for _ in range(25)]:
+        broken = bytearray(stream)
+        if rng.integers(2):
+            broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
+        elif rng.integers(2):
+            del broken[4 * rng.integers(len(broken) // 4):]
+        else:
+            broken[8:] = rng.integers(0, 256, len(broken) - 8).astype(np.uint8).tobytes()
+        try:
+            expected = huffman.decode(bytes(broken))
+        except huffman.HuffmanError:
+            refusals += 1
+            assert refused(client, wire.INFLATE, words(0x1000) + bytes(broken))[0] == "STREAM"
+        else:
+            client.request(Request(wire.INFLATE, words(0x1000) + bytes(broken)))
+            assert client.read(0x1000, len(expected)) == expected
+    assert refusals > 300
 
 
 def load(client, image):
@@ -92,7 +148,7 @@ def test_wrong_length_is_refused(client, kind, payload):
 
 
 def test_unknown_types_are_refused(client, monkeypatch):
-    for kind in (0, 10, 100, 0x7f):
+    for kind in (0, 11, 100, 0x7f):
         monkeypatch.setitem(wire.TYPES, kind, (f"TYPE_{kind}", "", ""))
         assert refused(client, kind, bytes(20)) == ("UNKNOWN_TYPE", kind)
 

@@ -10,6 +10,7 @@ import subprocess
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from native import ToyImage, running
 from small_soc import SmallSoC, write_headers, write_verilog
@@ -20,7 +21,7 @@ from litepress.spec import cheader, wire
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRMWARE = ROOT / "firmware"
-SOURCES = ("crt0.S", "main.c", "protocol.c", "runner.c", "hal_litex.c", "memory.c")
+SOURCES = ("crt0.S", "main.c", "protocol.c", "inflate.c", "runner.c", "hal_litex.c", "memory.c")
 ROM_BYTES = 8192
 
 
@@ -115,8 +116,13 @@ def test_protocol_and_its_clocks(url):
     crc, fold = clocks(lambda: client.crcs([(1 << 20, size)]))
     read, fetch = clocks(lambda: client.read(1 << 20, size))
     assert read == data and crc == [zlib.crc32(data)]
-    print(f"clocks a byte: WRITE {write:.1f}, CRC {fold:.1f}, READ {fetch:.1f}")
-    assert write < 10 and fold < 6 and fetch < 10
+    codes = np.abs(np.random.default_rng(1).normal(0, 3, (2, size))).clip(0, 15).astype(np.uint8)
+    codes = (codes[0] | codes[1] << 4).tobytes()
+    _, inflate = clocks(lambda: client.write_coded(1 << 20, codes))
+    assert client.read(1 << 20, size) == codes
+    print(f"clocks a byte: WRITE {write:.1f}, CRC {fold:.1f}, READ {fetch:.1f}, INFLATE of 4-bit "
+          f"fields {inflate:.1f}")
+    assert write < 10 and fold < 6 and fetch < 10 and inflate < 300
     last = info["region_bytes"] - 4
     client.write(last, b"last")
     assert client.read(last, 4) == b"last"

@@ -14,6 +14,7 @@ import pytest
 
 from litepress.host.device import DeviceError, connect
 from litepress.host.device.client import Client
+from litepress.host.device.coded import coded_pieces
 from litepress.host.device.frame import Deframer, encode
 from litepress.host.device.remote import SEGMENT_BYTES, RemoteDevice
 from litepress.host.device.sim import SimDevice
@@ -144,6 +145,31 @@ def test_a_packed_image(url):
         assert device.counters() == []
 
 
+@pytest.mark.parametrize("bits, share", [(4, 0.85), (3, 0.9), (8, 0.95)])
+def test_coded_weights(url, bits, share):
+    """Codes of weights go in fewer bytes, over a line that damages frames too; noise as it is."""
+    rng = np.random.default_rng(bits)
+    fields = np.abs(rng.normal(0, (1 << bits) / 6, 8 * 120_000 // bits))
+    fields = np.minimum(fields, (1 << bits) - 1).astype(int)
+    ones = (fields[:, None] >> np.arange(bits) & 1).astype(np.uint8)
+    weights = np.packbits(ones.ravel(), bitorder="little").tobytes()[:119_996]
+    weights += rng.integers(0, 256, 60_000).astype(np.uint8).tobytes()
+    image, sent = ToyImage(weights), {}
+    for coded in (False, True):
+        noise = random.Random(bits)
+        with line(url, damage(noise, 1e-5), damage(noise, 1e-5)) as proxy, \
+                RemoteDevice(proxy, coded=coded) as device:
+            before = device.client.bytes_sent
+            device.load(image)
+            sent[coded] = device.client.bytes_sent - before
+            assert device.client.read(528, len(weights)) == weights
+            device.client.write(528, bytes(len(weights)))
+    pieces = list(coded_pieces(weights[:119_996]))
+    assert sum(len(data) for *_, data in pieces) < share * 119_996
+    assert sent[True] < sent[False]
+    assert not any(coded for _, _, coded, _ in coded_pieces(weights[119_996:]))
+
+
 def test_only_what_differs_is_sent(url):
     image = ToyImage(WEIGHTS)
     loaded = 512 + 16 + len(WEIGHTS)
@@ -268,7 +294,7 @@ def test_window_is_kept(url):
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"arch": (8, 2048, 512, 256, 256)},
+    ({"arch": (8, 2048, 512, 256, 256, 0)},
      r"image is planned for Arch\(columns=8, .*has Arch\(columns=4"),
     ({"region_bytes": 1 << 24}, "image needs 16777216 bytes of memory, device at .* has 1048576"),
 ])
