@@ -6,8 +6,9 @@ section META) holds everything needed to run and to report:
 ``name``, ``input``, ``output`` (tensor names), ``arch``, ``labels``, ``preprocessing``,
 ``tensors``: name -> {shape [C, H, W], format, scale, offset, row_bytes, bytes}, ``layers``: a list
 of {name, op, source, inputs, output, input_shapes, output_shape, macs, weights (count), raw_bytes
-(4 a weight), stored_bytes, param_bytes, weight_format, input_formats, output_format, slot},
-``groups``: a list over slots, of layers that run together, of {tiling, predicted}.
+(4 a weight), stored_bytes, huffman_bytes (of a Huffman stream of those), param_bytes,
+weight_format, input_formats, output_format, slot}, ``groups``: a list over slots, of layers that
+run together, of {tiling, predicted}.
 """
 
 import hashlib

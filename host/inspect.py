@@ -43,9 +43,10 @@ def layer_table(image):
     """Operation, shapes, MACs, formats, weight bytes, bits a weight; and of layers that run
     together, in the last one's row: predicted clocks, tiling."""
     table = _table("layers", ">slot", "layer", "operation", "input", "output", ">MACs", "weights",
-                   "activations", ">raw bytes", ">stored bytes", ">bits/weight",
+                   "activations", ">raw bytes", ">stored bytes", ">Huffman", ">bits/weight",
                    ">predicted cycles", "tiling")
-    total = dict.fromkeys(("macs", "raw_bytes", "stored_bytes", "weights"), 0)
+    total = dict.fromkeys(("macs", "raw_bytes", "stored_bytes", "huffman_bytes",
+                           "weights"), 0)
     groups = image.meta["groups"]
     last = {layer["slot"]: layer for layer in image.meta["layers"]}
     for layer in image.meta["layers"]:
@@ -59,12 +60,14 @@ def layer_table(image):
             "x".join(map(str, layer["output_shape"])), f"{layer['macs']:,}",
             layer["weight_format"],
             f"{', '.join(dict.fromkeys(layer['input_formats']))} -> {layer['output_format']}",
-            f"{layer['raw_bytes']:,}", f"{layer['stored_bytes']:,}", bits_per_weight(layer),
+            f"{layer['raw_bytes']:,}", f"{layer['stored_bytes']:,}",
+            f"{layer['huffman_bytes']:,}", bits_per_weight(layer),
             f"{group['predicted']['cycles']:,}" if ends else "", group["tiling"] if ends else "")
     cycles = sum(group["predicted"]["cycles"] for group in groups)
     table.add_section()
     table.add_row("", "total", "", "", "", f"{total['macs']:,}", "", "", f"{total['raw_bytes']:,}",
-                  f"{total['stored_bytes']:,}", bits_per_weight(total), f"{cycles:,}", "")
+                  f"{total['stored_bytes']:,}", f"{total['huffman_bytes']:,}",
+                  bits_per_weight(total), f"{cycles:,}", "")
     return table
 
 

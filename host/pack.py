@@ -5,6 +5,7 @@ import numpy as np
 from ..spec import image as layout
 from ..spec import isa
 from ..spec.formats import LANES
+from .codecs import huffman
 from .codecs.block import encode_blocks, roundtrip
 from .codecs.stored import pack_group
 from .emit import as_stored, weight_format
@@ -31,19 +32,21 @@ def pack(network, arch, keep=False, region_bytes=32 << 20, fuse=True):
     for layer in network.layers:
         _check_numbers(network, layer)
     made = plan(network, arch, keep, region_bytes, fuse=fuse)
-    weights, params = bytearray(), bytearray()
+    weights, params, coded = bytearray(), bytearray(), []
     for p in made.layers:
         stored = stored_weights(p.layer)
         _prove(network, p.layer, stored, made.places)
         assert made.weights_at + len(weights) == p.weights_at
-        weights += encode_weights(p, arch)
+        data = encode_weights(p, arch)
+        coded.append(min(len(data), len(huffman.encode(data, huffman.field_bits(data)))))
+        weights += data
         params += encode_params(p.layer.requant)
     words = np.array(made.program.words, "<u4")
     check(words, arch, made.region_bytes, made.activations_at)
     return Image.build(arch, [(layout.WEIGHTS, made.weights_at, bytes(weights)),
                               (layout.PARAMS, made.params_at, bytes(params)),
                               (layout.PROGRAM, made.program_at, words.tobytes())],
-                       len(words), made.region_bytes, _meta(network, arch, made))
+                       len(words), made.region_bytes, _meta(network, arch, made, coded))
 
 
 # Weights and parameters ---------------------------------------------------------------------------
@@ -167,7 +170,8 @@ def _prove(network, layer, stored, places):
 
 # META ---------------------------------------------------------------------------------------------
 
-def _meta(network, arch, made):
+def _meta(network, arch, made, coded):
+    """coded: bytes of each layer's weights as a Huffman stream, or as they are if that is less."""
     tensors = {}
     for name, offset in made.places.items():
         t = network.tensors[name]
@@ -177,7 +181,7 @@ def _meta(network, arch, made):
                          "bytes": row * int(t.shape[1])}
     slots = [slot for slot, g in enumerate(made.groups) for _ in range(g.first, g.last)]
     layers = []
-    for slot, p in zip(slots, made.layers, strict=True):
+    for slot, p, huffman_bytes in zip(slots, made.layers, coded, strict=True):
         layer = p.layer
         layers.append({
             "name": layer.name, "op": layer.op, "source": layer.source,
@@ -186,7 +190,8 @@ def _meta(network, arch, made):
             "output_shape": list(map(int, network.tensors[layer.output].shape)),
             "macs": int(layer.macs),
             "weights": int(layer.weights.size), "raw_bytes": 4 * int(layer.weights.size),
-            "stored_bytes": p.weight_bytes, "param_bytes": p.param_bytes,
+            "stored_bytes": p.weight_bytes, "huffman_bytes": huffman_bytes,
+            "param_bytes": p.param_bytes,
             "weight_format": str(weight_format(p.geo, layer)),
             "input_formats": [tensors[n]["format"] if n in tensors else ON_CHIP
                               for n in layer.inputs],

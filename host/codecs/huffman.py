@@ -10,6 +10,8 @@ from numba import njit
 from ...spec.formats import WORD_BITS, WORD_BYTES
 from ...spec.huffman import HEADER_WORDS, LENGTH_BITS, MAX_BITS, MAX_LENGTH
 
+FIELDS = (4, 8, 3)      # Bits of a field that are tried.
+
 
 class HuffmanError(ValueError):
     """A stream that no encoder made: one line that says what is wrong with it."""
@@ -61,6 +63,15 @@ def fields_of(data, bits, count):
 def _words(bits):
     """Bits (n,), first one lowest -> bytes, whole words."""
     return np.packbits(np.pad(bits, (0, -len(bits) % WORD_BITS)), bitorder="little").tobytes()
+
+
+def field_bits(data):
+    """Bits of a field, one of FIELDS, with which data, bytes, has the least entropy."""
+    def entropy(bits):
+        counts = np.bincount(fields_of(data, bits, 8 * len(data) // bits))
+        share = counts[counts > 0] / counts.sum()
+        return -(share * np.log2(share)).sum() / bits
+    return min(FIELDS, key=entropy) if data else FIELDS[0]
 
 
 def encode(data, bits):

@@ -2,23 +2,11 @@
 
 import math
 
-import numpy as np
-
 from ...spec import wire
 from ...spec.formats import WORD_BITS
-from ..codecs.huffman import encode, fields_of
+from ..codecs.huffman import encode, field_bits
 
-FIELDS = (4, 8, 3)                  # Bits of a field that are tried.
 ROOM = wire.MAX_PAYLOAD - 4         # Of a request with an address.
-
-
-def field_bits(data):
-    """Bits of a field, one of FIELDS, with which data, bytes, has the least entropy."""
-    def entropy(bits):
-        counts = np.bincount(fields_of(data, bits, 8 * len(data) // bits))
-        share = counts[counts > 0] / counts.sum()
-        return -(share * np.log2(share)).sum() / bits
-    return min(FIELDS, key=entropy) if data else FIELDS[0]
 
 
 def coded_pieces(data):

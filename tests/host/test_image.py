@@ -72,7 +72,7 @@ def test_sections_stand_in_the_file_as_the_table_says(image):
 
 @pytest.mark.parametrize("field, value, fix, message", [
     ("magic", 1, True, "net.lpk: magic = 0x00000001: allowed is 0x4b50504c"),
-    ("version", 9, True, "net.lpk: version = 9: allowed is 2"),
+    ("version", 9, True, "net.lpk: version = 9: allowed is 3"),
     ("region_bytes", 77, False, "net.lpk: header_crc = 0x"),
     ("file_bytes", 1 << 20, True, "net.lpk: truncated: "),
     ("file_bytes", 600, True, "net.lpk: file_bytes = 600: the file has "),
