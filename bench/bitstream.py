@@ -3,7 +3,8 @@
     python -m litepress.bench.bitstream --boards ulx3s-85f
 
 Figures go to docs/results/bitstream.json, beside those of other boards that are there. A missed
-clock is measured, not an error: `litepress build` makes it one.
+clock is measured, not an error: `litepress build` makes it one. With --placed nothing is routed,
+and the clocks are what nextpnr expects after placement.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from ..soc.board import BOARDS, SEEDS, route
+from ..soc.board import BOARDS, SEEDS, flow_of
 from ..spec.arch import ARCHS
 from .results import RESULTS, save
 
@@ -25,6 +26,7 @@ def figures_of(board, routed):
     for achieved, needed in routed.fmax.values():
         rate = round(1e6 * needed / board.clk_freq)
         key = "fmax_mhz" if rate == 1 else f"x{rate}_fmax_mhz"
+        key = key if routed.config else f"placed_{key}"
         clocks[key] = min(achieved, clocks.get(key, achieved))
     found = {"clock_mhz": board.clk_freq / 1e6, "multipliers": ARCHS[board.arch].multipliers,
              "seed": routed.seed, "nextpnr_minutes": routed.seconds / 60, **clocks}
@@ -36,7 +38,8 @@ def figures_of(board, routed):
 def main(boards: Annotated[str, typer.Option(help="Names in soc/boards.py, by commas.")]
          = "ulx3s-85f",
          seeds: Annotated[str, typer.Option(help="Of placement: until the clocks are met.")]
-         = ",".join(str(seed) for seed in SEEDS)):
+         = ",".join(str(seed) for seed in SEEDS),
+         placed: Annotated[bool, typer.Option(help="Do not route.")] = False):
     """Synthesize, place and route boards. Half an hour each, or more.
 
     Example: python -m litepress.bench.bitstream --boards ulx3s-85f,ulx3s-25f
@@ -48,11 +51,17 @@ def main(boards: Annotated[str, typer.Option(help="Names in soc/boards.py, by co
     path = RESULTS / "bitstream.json"
     figures = json.loads(path.read_text())["figures"] if path.exists() else {}
     for name in boards.split(","):
-        _, routed = route(BOARDS[name], [int(seed) for seed in seeds.split(",")])
+        tried = [int(seed) for seed in seeds.split(",")]
+        flow = flow_of(BOARDS[name])
+        netlist = flow.synthesize()
+        routed = flow.place(netlist, tried[0]) if placed else flow.best(netlist, tried)
+        prefix = f"{name.replace('-', '_')}_"
+        figures = {k: v for k, v in figures.items() if not k.startswith(prefix)}
         figures |= figures_of(BOARDS[name], routed)
-        print(save("bitstream", f"python -m litepress.bench.bitstream --boards {boards} --seeds "
-                   f"{seeds}", "whole SoCs with the accelerator of the board's size, its codecs "
-                   "(zfpe, zfpi, ebpc, raw), VexRiscv and LiteDRAM", figures))
+        command = f"python -m litepress.bench.bitstream --boards {boards} --seeds {seeds}"
+        print(save("bitstream", command + (" --placed" if placed else ""), "whole SoCs with the "
+                   "accelerator of the board's size, all its codecs, VexRiscv and LiteDRAM",
+                   figures))
 
 
 if __name__ == "__main__":

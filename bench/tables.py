@@ -93,8 +93,10 @@ def columns(titles, figures, rows):
               figures}
     lines = [f"| | {' | '.join(titles.values())} |", "|---" * (len(titles) + 1) + "|"]
     for text, key, form in rows:
-        values = [form.format(figures[f"{prefix}_{key}"]) for prefix in titles]
-        lines.append(f"| {text} | {' | '.join(values)} |")
+        values = [form.format(figures[f"{prefix}_{key}"]) if f"{prefix}_{key}" in figures else ""
+                  for prefix in titles]
+        if any(values):
+            lines.append(f"| {text} | {' | '.join(values)} |")
     return lines
 
 
@@ -127,8 +129,11 @@ def bitstream_table(figures):
         ("DSP (MULT18X18D)", "dsp", "{:.0f}"),
         ("&ndash; of the FPGA's", "dsp_percent", "{:.0f} %"),
         ("system clock, at most", "fmax_mhz", "{:.1f} MHz"),
+        ("system clock, expected after placement, not routed", "placed_fmax_mhz", "{:.1f} MHz"),
         ("&ndash; asked for", "clock_mhz", "{:.0f} MHz"),
         ("SDRAM clock, at most", "x2_fmax_mhz", "{:.1f} MHz"),
+        ("SDRAM clock, expected after placement, not routed", "placed_x2_fmax_mhz",
+         "{:.1f} MHz"),
         ("nextpnr", "nextpnr_minutes", "{:.0f} minutes")))
 
 
@@ -138,8 +143,7 @@ def board_lines():
         return []
     boards = read("bitstream")
     return ["", *bitstream_table(boards["figures"]), "",
-            f"Made by `{boards['command']}`: {boards['data']}; placed and routed, not tried on a "
-            "board."]
+            f"Made by `{boards['command']}`: {boards['data']}; not tried on a board."]
 
 
 def picture(demo, path):

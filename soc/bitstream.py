@@ -26,7 +26,8 @@ CELLS = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MUL
 @dataclass(frozen=True)
 class Routed:
     """One placement. fmax: {clock: (MHz achieved, MHz needed)}; used: {key of CELLS: (used,
-    available)}; config: nextpnr's file for ecppack; seconds: that nextpnr took."""
+    available)}; config: nextpnr's file for ecppack, None where nothing was routed and fmax is an
+    estimate; seconds: that nextpnr took."""
 
     seed: int
     fmax: dict
@@ -155,6 +156,23 @@ class Flow:
                              for clock, timing in data["fmax"].items()},
                       {key: (use[cell]["used"], use[cell]["available"])
                        for key, cell in CELLS.items()}, config, seconds)
+
+    def place(self, netlist, seed):
+        """nextpnr without its router: a Routed of estimates."""
+        stem = f"{self.name}.placed{seed}"
+        done, lpf = self.directory / f"{stem}.json", self.directory / f"{self.name}.lpf"
+        command = without(self.commands["nextpnr-ecp5"], "--textcfg", "--report", "--seed")
+        command += ["--no-route", "--write", done.name, "--seed", str(seed)]
+        seconds = run_step(command, self.directory, [netlist, lpf], done, self.path, self.say)
+        text = done.with_name(f"{done.name}.log").read_text()
+        used = {}
+        for key, cell in CELLS.items():
+            numbers = re.search(rf"\b{cell}: +(\d+)/ *(\d+)", text)
+            used[key] = int(numbers[1]), int(numbers[2])
+        found = re.findall(r"Max frequency for clock +'([^']+)': ([\d.]+) MHz \(\w+ at ([\d.]+)",
+                           text)
+        return Routed(seed, {clock: (float(achieved), float(needed))
+                             for clock, achieved, needed in found}, used, None, seconds)
 
     def best(self, netlist, seeds):
         """The first Routed that meets its clocks, or else the one that comes nearest."""

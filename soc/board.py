@@ -98,18 +98,17 @@ def generate(board, say=print):
     return directory, directory / f"build_{name}.sh"
 
 
-def route(board, seeds=SEEDS, say=print):
-    """Everything but the bitstream: (Flow, the best Routed of ``seeds``). RuntimeError: a step
-    failed."""
+def flow_of(board, say=print):
+    """The Flow of a board whose Verilog is written. RuntimeError: there are no tools for it."""
     path = tool_path(ROOT / "build" / "shims")
-    flow = Flow(*generate(board, say), path, say)
-    return flow, flow.best(flow.synthesize(), seeds)
+    return Flow(*generate(board, say), path, say)
 
 
 def build(board, seeds=SEEDS, say=print):
     """Build the bitstream of ``board`` from the first of ``seeds`` that meets the clocks; returns
     its path. RuntimeError: a step failed, or a clock was missed by all."""
-    flow, routed = route(board, seeds, say)
+    flow = flow_of(board, say)
+    routed = flow.best(flow.synthesize(), seeds)
     for key, (used, available) in routed.used.items():
         say(f"{key.upper()}: {used:,} of {available:,} ({100*used/available:.0f} %)")
     if routed.margin < 1:

@@ -5,7 +5,9 @@ import os
 
 import pytest
 
+from litepress.bench.bitstream import figures_of
 from litepress.soc.bitstream import CELLS, Flow
+from litepress.soc.boards import BOARDS
 
 SCRIPT = """yosys -l top.rpt top.ys
 nextpnr-ecp5 --json top.json --lpf top.lpf --textcfg top.config --report top.json --seed 1 \
@@ -30,6 +32,12 @@ twice = [word for word in options if options.count(word) > 1]
 if twice:
     sys.exit(f"option '{twice[0]}' cannot be specified more than once")
 value = lambda name: sys.argv[sys.argv.index(name) + 1]
+if "--no-route" in options:
+    print("Info:   TRELLIS_COMB:    3/    4    75%\\nInfo:   TRELLIS_FF:  2/ 4  50%")
+    print("Info:   DP16KD:  1/4  25%\\nInfo:   MULT18X18D:  0/4  0%")
+    print("Info: Max frequency for clock   '$glbnet$sys_clk': 42.38 MHz (FAIL at 50.00 MHz)")
+    open(value("--write"), "w").write("placed")
+    sys.exit()
 open(value("--textcfg"), "w").write("routed")
 cells = {"TRELLIS_COMB": 3, "TRELLIS_FF": 2, "DP16KD": 1, "MULT18X18D": 0}
 json.dump({"utilization": {cell: {"used": n, "available": 4} for cell, n in cells.items()},
@@ -92,5 +100,10 @@ def test_seeds_are_tried_until_the_clocks_are_met(flow):
     assert not (made.directory / "top.seed3.report.json").exists()
     assert set(routed.used) == set(CELLS) and routed.used["lut"] == (3, 4)
     assert made.best(netlist, [1]).margin == 0.9    # Missed by all: the best.
+    placed = made.place(netlist, 3)
+    assert placed.fmax == {"$glbnet$sys_clk": (42.38, 50.0)} and placed.used == routed.used
+    board = BOARDS["ulx3s-85f"]
+    assert figures_of(board, placed)["ulx3s_85f_placed_fmax_mhz"] == 42.38
+    assert figures_of(board, routed)["ulx3s_85f_fmax_mhz"] == 55
     report = json.loads((made.directory / "top.seed1.report.json").read_text())
     assert report["fmax"]["sys_clk"]["achieved"] == 45
