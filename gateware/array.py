@@ -10,6 +10,7 @@ from migen import *
 
 from ..spec.formats import LANES, VALUE_BITS
 from ..spec.isa import ACC_BITS
+from .carry import ADD_UNLESS, CarryRow
 from .multiplier import Multiplier
 from .mux import Selector
 from .register import KeptRegister
@@ -39,35 +40,12 @@ class Accumulator(LiteXModule):
             self.comb += total.eq(Mux(self.first, 0, self.acc) + p)
 
     def _carry_chain(self, p, total):
-        # LUT4 of (A = p, B = acc, C = first, D = 1): A ^ (B & ~C); the low 4 bits make A what the
-        # carry is when that does not propagate.
-        init  = 0xa6aa
-        carry = Constant(0, 1)
-        # Unsigned copies: see Multiplier. Cells are pairs of bits.
-        bits = len(total) + len(total) % 2
-        acc, addend, result = Signal(bits), Signal(bits), Signal(bits)
-        self.comb += [acc.eq(self.acc), addend.eq(p), total.eq(result)]
-        for i in range(0, bits, 2):
-            carry_out = Signal()
-            self.specials += Instance("CCU2C",
-                p_INIT0 = Constant(init, 16),
-                p_INIT1 = Constant(init, 16),
-                p_INJECT1_0 = "NO",
-                p_INJECT1_1 = "NO",
-                i_CIN  = carry,
-                i_A0   = addend[i],
-                i_B0   = acc[i],
-                i_C0   = self.first,
-                i_D0   = 1,
-                i_A1   = addend[i + 1],
-                i_B1   = acc[i + 1],
-                i_C1   = self.first,
-                i_D1   = 1,
-                o_S0   = result[i],
-                o_S1   = result[i + 1],
-                o_COUT = carry_out,
-            )
-            carry = carry_out
+        # Unsigned copies: see Multiplier.
+        acc, addend = Signal(len(total)), Signal(len(total))
+        self.comb += [acc.eq(self.acc), addend.eq(p)]
+        self.row = row = CarryRow([(ADD_UNLESS, addend[i], acc[i], self.first, 1)
+            for i in range(len(total))])
+        self.comb += total.eq(row.sum)
 
 # MacArray -----------------------------------------------------------------------------------------
 

@@ -14,9 +14,10 @@ from migen import *
 
 from ...spec.formats import LANES, REFERENCE_BITS
 from ...spec.isa import ACC_BITS
+from ..carry import CarryRow
 from ..multiplier import DSP_BITS, Multiplier
 from ..requantize import Delay
-from .multiplier import ADD_CHOSEN, CarryRow, Row
+from .multiplier import ADD_CHOSEN, Row
 
 OFFSET_BITS = 3   # o.
 

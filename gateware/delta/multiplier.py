@@ -16,18 +16,11 @@ each, the last of them signed: 30 LUTs for 8x4 bits and 54 for 16x4.
 from litex.gen import *
 from migen import *
 
+from ..carry import CarryRow, lut4
+
 MIN_BITS = 2   # Of d.
 
-# Carry rows ---------------------------------------------------------------------------------------
-#
-# A position is (function, A, B, C, D), what its LUT4 computes and from which bits. Its sum is
-# function ^ carry; the carry out is the carry in where function = 1, otherwise function(A, B, 0, 0)
-# whatever C and D are.
-
-def lut4(function):
-    """The INIT of a LUT4."""
-    return sum(int(function(i & 1, i >> 1 & 1, i >> 2 & 1, i >> 3 & 1)) << i for i in range(16))
-
+# Functions of carry cells -------------------------------------------------------------------------
 
 # Carries out A, adds nothing: what a two's complement needs below its lowest bit. D = 1.
 CARRY_IN = lut4(lambda a, b, c, d: 0 if d else a)
@@ -44,31 +37,7 @@ PAIR_LOW = lut4(lambda a, b, c, d: b & c if d else a)
 SIGNED_PAIR = lut4(lambda a, b, c, d: (a ^ 1 if c else b ^ 1) if d else a & c)
 
 
-class CarryRow(LiteXModule):
-    """``sum``, a bit a position: a chain of CCU2C. Positions: (INIT, A, B, C, D), lowest first."""
-
-    def __init__(self, positions):
-        self.sum = Signal(len(positions))
-
-        # # #
-
-        positions = [*positions]
-        if len(positions) % 2:
-            positions.append((0, 0, 0, 0, 0))
-        result = Signal(len(positions))
-        carry = Constant(0, 1)
-        for n in range(0, len(positions), 2):
-            carry_out, ports = Signal(), {}
-            for k, (init, *inputs) in enumerate(positions[n:n + 2]):
-                ports[f"p_INIT{k}"] = Constant(init, 16)
-                ports[f"p_INJECT1_{k}"] = "NO"
-                ports[f"o_S{k}"] = result[n + k]
-                for name, value in zip("ABCD", inputs, strict=True):
-                    ports[f"i_{name}{k}"] = value
-            self.specials += Instance("CCU2C", i_CIN=carry, o_COUT=carry_out, **ports)
-            carry = carry_out
-        self.comb += self.sum.eq(result)
-
+# Rows ---------------------------------------------------------------------------------------------
 
 class Row(LiteXModule):
     """One of the rows above, ``p`` (signed) in the same clock.
