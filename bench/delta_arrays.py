@@ -2,10 +2,9 @@
 
     python -m litepress.bench.delta_arrays
 
-Every array has 4 lanes of as many columns, takes an operand a clock, and gives a channel (4 sums) a
-clock. Round it: registers for operand and weights, a counter that says which results count, and
-behind it a register or, for delta, the cores that make whole sums of its parts. Accumulators are as
-wide as TAPS products of any values take; those of the accelerator's own array are ACC_BITS wide.
+The surroundings are those of array_surroundings; behind delta, the cores that make whole sums of
+its parts. Accumulators are as wide as TAPS products of any values take; those of the accelerator's
+own array are ACC_BITS wide.
 
 LUTs, flip-flops, block RAMs and DSPs are counted after synthesis; the clock is between registers,
 placed and routed once for each seed. Steps that were done for the same Verilog, tools and device
@@ -16,34 +15,37 @@ and the table in docs/cores/delta.md.
 import functools
 import json
 import os
-import re
-import statistics
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-from litex.gen import LiteXModule
-from migen import If, Signal
+from migen import Signal
 
 from ..gateware.array import MacArray
 from ..gateware.delta import DeltaArray, DeltaCombine, FabricArray
 from ..gateware.delta.array import sum_bits
 from ..spec.formats import LANES
 from ..spec.isa import ACC_BITS
-from . import results
+from . import array_surroundings, results
+from .array_surroundings import (
+    COLUMNS,
+    DEVICES,
+    LEAST_MHZ,
+    ROOT,
+    TAPS,
+    TARGET,
+    added_lane,
+    choice,
+    key,
+    seed_numbers,
+    seeds_of,
+)
 from .demo import console
-from .ecp5_tools import PACKAGE, SPEED, StepError, count, digest, route, synthesize, tool_versions
+from .ecp5_tools import PACKAGE, SPEED, StepError
 from .ecp5_tools import write as write_file
-from .synth_wrapper import BARE, TIMED, verilog
 
-ROOT = results.RESULTS.parents[1]
 WORK = ROOT / "build" / "delta_arrays"
 PAGE = ROOT / "docs" / "cores" / "delta.md"
-TAPS = 4096
-TARGET = 120                          # MHz asked of nextpnr.
-LEAST_MHZ = 100                       # Of the delta arrays on an 85F, whatever the seed.
-COLUMNS = (4, 16)
-DEVICES = {"85k": 156, "25k": 28}     # DSPs.
 PAPER_MACS = 7.992e6                  # Federl et al. 2026: Spartan-7 S15, 100 MHz, 20 DSPs.
 
 # Arrays -------------------------------------------------------------------------------------------
@@ -78,50 +80,37 @@ def _variants():
 VARIANTS = {variant.name: variant for variant in _variants()}
 
 
-class Surroundings(LiteXModule):
-    """An array between registers: see above. Its attributes that are Signals are its ports."""
+class Surroundings(array_surroundings.Surroundings):
+    """An array between registers."""
 
     def __init__(self, variant, columns, primitive=True):
-        self.valid = Signal()
-        self.first = Signal()
-        self.last = Signal()
-        self.operand = Signal(LANES * variant.x_bits)
-        self.weights = Signal(columns * variant.w_bits)
-        self.out_valid = Signal()
-        for lane in range(LANES):
-            setattr(self, f"out{lane}", Signal(variant.acc_bits, reset_less=True))
+        self.variant, self.columns, self.primitive = variant, columns, primitive
+        super().__init__(columns, variant.x_bits, variant.w_bits, variant.acc_bits, self.build)
+
+    def build(self):
+        variant = self.variant
         if variant.weights == "delta":
+            return DeltaArray(self.columns, variant.w_bits, variant.x_bits,
+                              primitive=self.primitive, taps=TAPS, shift=False)
+        kind = MacArray if variant.weights == "dsp" else FabricArray
+        return kind(self.columns, 3, self.primitive, variant.x_bits, variant.w_bits,
+                    variant.acc_bits, single=False, shift=False)
+
+    def add_ports(self):
+        if self.variant.weights == "delta":
             self.reference = Signal(8)
             self.offset = Signal(3)
 
-        # # #
-
-        if variant.weights == "delta":
-            self.array = array = DeltaArray(columns, variant.w_bits, variant.x_bits,
-                                            primitive=primitive, taps=TAPS, shift=False)
-        else:
-            kind = MacArray if variant.weights == "dsp" else FabricArray
-            self.array = array = kind(columns, 3, primitive, variant.x_bits, variant.w_bits,
-                                      variant.acc_bits, single=False, shift=False)
-        left = Signal(max=columns + 1)
-        self.sync += [
-            array.valid.eq(self.valid),
-            array.first.eq(self.first),
-            array.last.eq(self.last),
-            array.operand.eq(self.operand),
-            array.weights.eq(self.weights),
-            If(array.dump, left.eq(columns)).Elif(left != 0, left.eq(left - 1)),
-        ]
-        outs = [getattr(self, f"out{lane}") for lane in range(LANES)]
-        if variant.weights != "delta":
-            self.sync += [self.out_valid.eq(left != 0),
-                          *(out.eq(acc) for out, acc in zip(outs, array.out, strict=True))]
+    def finish(self, valid, outs):
+        if self.variant.weights != "delta":
+            super().finish(valid, outs)
             return
+        array = self.array
         self.combine = combine = DeltaCombine(
-            len(array.out[0]), len(array.sums[0]), variant.acc_bits, dsps=variant.reference_dsps,
-            primitive=primitive)
+            len(array.out[0]), len(array.sums[0]), self.variant.acc_bits,
+            dsps=self.variant.reference_dsps, primitive=self.primitive)
         self.comb += [
-            combine.valid.eq(left != 0),
+            combine.valid.eq(valid),
             *(sink.eq(out) for sink, out in zip(combine.delta, array.out, strict=True)),
             *(sink.eq(out) for sink, out in zip(combine.sums, array.sums, strict=True)),
             combine.reference.eq(self.reference),
@@ -131,62 +120,7 @@ class Surroundings(LiteXModule):
         ]
 
 
-# Measurement --------------------------------------------------------------------------------------
-
-
-def measure(variant, columns, devices, seeds, say=print):
-    """{device: figures} of one array, for the devices that have the DSPs. StepError."""
-    what = f"{variant.name}, {LANES * columns} lanes"
-    texts = {BARE: verilog(Surroundings(variant, columns))[0],
-             TIMED: verilog(Surroundings(variant, columns), timed=True)[0]}
-    name = f"{variant.name}_{LANES * columns}"
-    folder = WORK / f"{name}-{digest(texts, tool_versions(), TARGET)}"
-    if folder.is_relative_to("/tmp"):
-        raise StepError(f"{ROOT}: the yowasp tools do not see files under /tmp: move the checkout")
-    folder.mkdir(parents=True, exist_ok=True)
-    for module, text in texts.items():
-        if not (folder / f"{module}.v").exists():
-            write_file(folder / f"{module}.v", text)
-    say(f"{what}: synthesis")
-    counts = count(synthesize(folder, BARE, f"{what}: synthesis")["cells"])
-    synthesize(folder, TIMED, f"{what}: synthesis between registers")
-    measured = {}
-    for device in devices:
-        if counts["dsp"] > DEVICES[device]:
-            say(f"{what}: {counts['dsp']} DSPs: an LFE5U-{device[:-1]}F has {DEVICES[device]}")
-            continue
-        routed = folder / device
-        routed.mkdir(exist_ok=True)
-        if not (routed / f"{TIMED}.json").exists():
-            os.link(folder / f"{TIMED}.json", routed / f"{TIMED}.json")
-        clocks = {}
-        for seed in seeds:
-            say(f"{what}: routing on an LFE5U-{device[:-1]}F, seed {seed}")
-            step = route(routed, TIMED, device, TARGET, seed, f"{what}: routing, seed {seed}")
-            clocks[str(seed)] = round(step["fmax_mhz"], 2)
-        fmax = statistics.median(clocks.values())
-        measured[device] = counts | {
-            "fmax_mhz": fmax,
-            "fmax_min_mhz": min(clocks.values()),
-            "lut_per_mac": round(counts["lut"] / (LANES * columns), 2),
-            "mac_per_clock": LANES * columns,
-            "mac_per_s": LANES * columns * fmax * 1e6,
-            "fmax_by_seed": clocks,
-        }
-    return measured
-
-
-def key(variant, columns, device):
-    return f"{variant}_{LANES * columns}_{device}"
-
-
-def added_lane(measured, variant, device):
-    """LUTs of one more lane, of which the shared part is no part; None unless both sizes are
-    there."""
-    small, large = (measured.get(key(variant, columns, device)) for columns in COLUMNS)
-    if small is None or large is None:
-        return None
-    return round((large["lut"] - small["lut"]) / (LANES * (COLUMNS[1] - COLUMNS[0])), 2)
+# Figures ------------------------------------------------------------------------------------------
 
 
 def flat(measured):
@@ -238,10 +172,7 @@ def table(measured):
 
 def fill(text, measured):
     """The page with its table made anew. ValueError when it has no place for it."""
-    pattern = re.compile(f"({re.escape(BEGIN)})\n.*?({re.escape(END)})", re.S)
-    if not pattern.search(text):
-        raise ValueError(f"{PAGE}: no lines {BEGIN} and {END}")
-    return pattern.sub(lambda match: "\n".join([BEGIN, *table(measured), END]), text)
+    return array_surroundings.fill(PAGE, text, BEGIN, END, table(measured))
 
 
 # Command ------------------------------------------------------------------------------------------
@@ -258,20 +189,6 @@ def errors(measured):
     return lines
 
 
-def _choice(text, allowed, what):
-    names = [name.strip() for name in text.split(",")] if text else list(allowed)
-    wrong = [name for name in names if name not in allowed]
-    if wrong:
-        raise typer.BadParameter(f"{', '.join(wrong)}: allowed {what} are {', '.join(allowed)}")
-    return names
-
-
-def _seeds(measured):
-    """The seeds of all arrays, in words."""
-    seeds = {", ".join(values["fmax_by_seed"]) for values in measured.values()}
-    return seeds.pop() if len(seeds) == 1 else "of each array in fmax_by_seed"
-
-
 def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = "",
          lanes: Annotated[str, typer.Option(help="16, 64 or both.")] = "",
          devices: Annotated[str, typer.Option(help="85k, 25k or both.")] = "",
@@ -281,12 +198,12 @@ def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by def
 
     Example: python -m litepress.bench.delta_arrays --variants delta8 --lanes 16 --seeds 1
     """
-    names = _choice(variants, VARIANTS, "variants")
-    sizes = _choice(lanes, [str(LANES * columns) for columns in COLUMNS], "lanes")
-    chosen = _choice(devices, DEVICES, "devices")
-    if not re.fullmatch(r"\d+(,\d+)*", seeds):
-        raise typer.BadParameter(f"seeds {seeds!r}: allowed are numbers, as in 1,2,3")
-    numbers = sorted({int(seed) for seed in seeds.split(",")})
+    names = choice(variants, VARIANTS, "variants")
+    sizes = choice(lanes, [str(LANES * columns) for columns in COLUMNS], "lanes")
+    chosen = choice(devices, DEVICES, "devices")
+    numbers = seed_numbers(seeds)
+    if not numbers:
+        raise typer.BadParameter("seeds none: the arrays are to be routed")
     os.nice(10)
     say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
     path = results.RESULTS / "delta_arrays.json"
@@ -295,13 +212,16 @@ def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by def
         for name in names:
             columns = int(size) // LANES
             try:
-                measured = measure(VARIANTS[name], columns, chosen, numbers, say)
+                variant = VARIANTS[name]
+                measured = array_surroundings.measure(
+                    WORK, name, functools.partial(Surroundings, variant, columns), columns, chosen,
+                    numbers, say)
             except StepError as error:
                 say(str(error))
                 raise typer.Exit(1) from None
             kept |= {key(name, columns, device): m for device, m in measured.items()}
             results.save("delta_arrays", "python -m litepress.bench.delta_arrays",
-                         f"LFE5U-85F and -25F, speed {SPEED}, {PACKAGE}; seeds {_seeds(kept)}; "
+                         f"LFE5U-85F and -25F, speed {SPEED}, {PACKAGE}; seeds {seeds_of(kept)}; "
                          f"target {TARGET} MHz; sums of up to {TAPS} products", flat(kept),
                          arrays=kept)
             write_file(PAGE, fill(PAGE.read_text(), kept))
