@@ -43,9 +43,11 @@ def fill(text, name, lines):
 def main():
     """Write the tables into docs/delta.md."""
     text = PAGE.read_text()
-    for name, lines in (("accuracy", accuracy_table(read("delta")["figures"])),
-                        ("soc", soc_table(read("delta_soc")["figures"]))):
-        text = fill(text, name, lines)
+    for name, result, table in (("accuracy", "delta", accuracy_table),
+                                ("soc", "delta_soc", soc_table)):
+        found = read(result)
+        made = ["", f"Made by `{found['command']}`: {found['data']}."]
+        text = fill(text, name, table(found["figures"]) + made)
     temporary = PAGE.with_suffix(".tmp")
     temporary.write_text(text)
     os.replace(temporary, PAGE)
