@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_driver import packed, run_array
 from common import simulate
 from litex.gen import *
 from litex.gen.fhdl import verilog
@@ -56,60 +57,6 @@ def groups_of(rng, sizes, columns, codebook, bits, x_bits, signed=True):
     return groups
 
 
-def packed(values, bits):
-    return sum((int(v) & (1 << bits) - 1) << bits * i for i, v in enumerate(values))
-
-
-def run_array(dut, groups, columns, x_bits, bits, latency, seed, gaps):
-    """[[4 sums] a column and group] that come out."""
-    rng = random.Random(seed)
-    beats, since = [], columns
-    for x, codes in groups:
-        for k in range(len(x)):
-            # A last operand waits until the earlier group has been shifted out.
-            last = k == len(x) - 1
-            while rng.random() < gaps or (last and since < columns):
-                beats.append(None)
-                since += 1
-            beats.append((x[k], codes[k], k == 0, last))
-            since = 1 if last else since + 1
-    clocks = len(beats) + latency + columns + 24
-    got = []
-
-    def drive():
-        codes = [0] * latency
-        for n in range(clocks):
-            beat = beats[n] if n < len(beats) else None
-            yield dut.valid.eq(beat is not None)
-            if beat is None:
-                beat = ([rng.getrandbits(x_bits) for _ in range(LANES)],
-                        [rng.getrandbits(bits) for _ in range(columns)],
-                        rng.getrandbits(1), rng.getrandbits(1))
-            operand, code, first, last = beat
-            yield dut.operand.eq(packed(operand, x_bits))
-            yield dut.first.eq(int(first))
-            yield dut.last.eq(int(last))
-            codes.append(packed(code, bits))
-            yield dut.weights.eq(codes[n])
-            yield
-
-    def take():
-        left = 0
-        for _ in range(clocks):
-            yield
-            if left:
-                row = []
-                for signal in dut.out:
-                    row.append((yield signal))
-                got.append(row)
-                left -= 1
-            if (yield dut.dump):
-                assert left == 0, "a group came before the earlier one was read"
-                left = columns
-    simulate(dut, drive(), take())
-    return got
-
-
 def sums(groups, codebook, bits):
     return [column.tolist() for x, codes in groups
             for column in weights_of(codes, codebook, bits).T @ x]
@@ -153,7 +100,7 @@ def test_array(kind, codebook, bits, x_bits, signed, columns, narrow, gaps):
     dut = KINDS[kind](columns, codebook, bits, x_bits=x_bits, signed=signed, weight_latency=latency,
                       taps=taps, narrow=narrow)
     assert len(dut.out[0]) == (taps * max(book) * abs(edge)).bit_length() + 1
-    got = run_array(dut, groups, columns, x_bits, bits, latency, seed, gaps)
+    got = run_array(dut, groups, columns, x_bits, bits, latency, seed, gaps)["out"]
     assert got == sums(groups, book, bits)
 
 
