@@ -34,7 +34,7 @@ from ..spec.arch import ARCHS
 from ..spec.formats import WORD_BYTES
 from ..spec.image import PROGRAM
 from .exercise import exercised
-from .results import RESULTS, save
+from .results import RESULTS, save, save_figure
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -162,9 +162,7 @@ def roofline(found, arch, path):
              "simulated SoC (area: share of the clocks)")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def main(weights: Annotated[str, typer.Option(help="Storage format of the weights.")] = "zfpi8",

@@ -190,9 +190,7 @@ def plot(figures, path):
              title="FashionMNIST, 784-150-16-400-120-84-10")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    results.save_figure(figure, path)
 
 
 def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", min=1)] = 5):

@@ -10,7 +10,7 @@ import matplotlib
 
 from .ebpc_ratio import BPC, EBPC8, EBPC16, NETWORKS, RAW, ROWS, ZERO_RLE, ZVC, name_of
 from .maps import FIXED, LINEAR, RANGE, RELU, SIGNED, SUM, UNSIGNED
-from .results import RESULTS
+from .results import RESULTS, save_figure
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -101,9 +101,7 @@ def picture(result, path):
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     panels[-1, 0].set_xlabel("tensor, in the order of execution")
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def fill(text, name, lines):

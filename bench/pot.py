@@ -200,9 +200,7 @@ def plot(found, figures, path):
     axes.set_xscale("log")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    results.save_figure(figure, path)
 
 
 def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", min=1)] = 3,

@@ -19,3 +19,13 @@ def save(name, command, data, figures, **more):
     temporary.write_text(text + "\n")
     os.replace(temporary, path)
     return path
+
+
+def save_figure(figure, path):
+    """Write a Matplotlib figure as SVG and close it: the same bytes for the same picture."""
+    import matplotlib.pyplot as plt
+
+    figure.tight_layout()
+    with plt.rc_context({"svg.hashsalt": "litepress"}):
+        figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

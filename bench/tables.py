@@ -11,7 +11,7 @@ import matplotlib
 from ..soc.boards import BOARDS
 from .accuracy import ROWS
 from .cycles import NETS
-from .results import RESULTS
+from .results import RESULTS, save_figure
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -163,9 +163,7 @@ def picture(demo, path):
     axes.set_title("MobileNetV2 96x96 on the simulated SoC: where the clocks of each layer go")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def fill(path, lines):
