@@ -1,109 +1,115 @@
-"""Steps from Verilog to bitstream, with tools that stand in for Yosys and nextpnr."""
+"""From Verilog to a bitstream, with tools that stand in for Yosys, nextpnr and ecppack."""
 
-import json
 import os
 
 import pytest
 
+pytest.importorskip("litex_boards")
+
 from litepress.bench.bitstream import figures_of
-from litepress.soc.bitstream import CELLS, Flow
+from litepress.soc import bitstream
+from litepress.soc import board as board_module
 from litepress.soc.boards import BOARDS
 
-SCRIPT = """yosys -l top.rpt top.ys
-nextpnr-ecp5 --json top.json --lpf top.lpf --textcfg top.config --report top.json --seed 1 \
---timing-allow-fail
-ecppack --bootaddr 0 top.config --bit top.bit
-"""
-VERILOG = """// Date: {date}
-/* Modules, as they come:
-  {date} */
-module top(); {body} endmodule
-"""
 YOSYS = """#!/bin/sh
 echo run >> runs
-grep -q bad top.v && { echo "ERROR: line 4: bad"; exit 1; }
-cp top.v top.json
+test ! -e fail || { echo "ERROR: no room"; exit 3; }
+cp invented.v invented.json
 """
-# Refuses an option given twice, as nextpnr does; each seed is 10 MHz faster.
 NEXTPNR = """#!/usr/bin/env python3
 import json, sys
+words = dict(zip(sys.argv, sys.argv[1:]))
 options = [word for word in sys.argv if word.startswith("--")]
-twice = [word for word in options if options.count(word) > 1]
-if twice:
-    sys.exit(f"option '{twice[0]}' cannot be specified more than once")
-value = lambda name: sys.argv[sys.argv.index(name) + 1]
-if "--no-route" in options:
-    print("Info:   TRELLIS_COMB:    3/    4    75%\\nInfo:   TRELLIS_FF:  2/ 4  50%")
-    print("Info:   DP16KD:  1/4  25%\\nInfo:   MULT18X18D:  0/4  0%")
-    print("Info: Max frequency for clock   '$glbnet$sys_clk': 42.38 MHz (FAIL at 50.00 MHz)")
-    open(value("--write"), "w").write("placed")
+if len(options) > len(set(options)):
+    sys.exit("an option cannot be specified more than once")
+if "--no-route" in words:
+    print("Info:  TRELLIS_COMB:  3/    4    75%\\nInfo:  TRELLIS_FF: 2/ 4  50%")
+    print("Info:  DP16KD:   1/4  25%\\nInfo:  MULT18X18D:  0/4  0%")
+    print("Info: Max frequency for clock   '$glbnet$sys': 42.38 MHz (FAIL at 50.00 MHz)")
+    open(words["--write"], "w").write("placed")
     sys.exit()
-open(value("--textcfg"), "w").write("routed")
-cells = {"TRELLIS_COMB": 3, "TRELLIS_FF": 2, "DP16KD": 1, "MULT18X18D": 0}
-json.dump({"utilization": {cell: {"used": n, "available": 4} for cell, n in cells.items()},
-           "fmax": {"sys_clk": {"achieved": 35 + 10 * int(value("--seed")), "constraint": 50.0}}},
-          open(value("--report"), "w"))
+assert words["--router"] == "router2" and words["--freq"] == "25", words
+mhz = {"1": 40.0, "2": 49.0, "3": 51.0, "4": 60.0}[words["--seed"]]
+use = {cell: {"used": 1, "available": 2}
+       for cell in ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D")}
+open("runs", "a").write(words["--seed"])
+json.dump({"fmax": {"sys": {"achieved": mhz, "constraint": 50.0},
+                    "sys2x": {"achieved": 130.0, "constraint": 100.0}}, "utilization": use},
+          open(words["--report"], "w"))
+open(words["--textcfg"], "w").write(words["--seed"])
 """
 
 
 @pytest.fixture
 def flow(tmp_path):
-    """make(body, date) -> a Flow of that Verilog, its tools on its PATH; its lines are in said."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name, text in (("yosys", YOSYS), ("nextpnr-ecp5", NEXTPNR)):
-        (tools / name).write_text(text)
-        (tools / name).chmod(0o755)
-    (tmp_path / "build_top.sh").write_text(SCRIPT)
-    (tmp_path / "top.ys").write_text("read_verilog top.v\n")
-    (tmp_path / "top.lpf").write_text("")
-    said = []
-
-    def make(body="", date="today"):
-        (tmp_path / "top.v").write_text(VERILOG.format(body=body, date=date))
-        made = Flow(tmp_path, tmp_path / "build_top.sh", f"{tools}{os.pathsep}{os.environ['PATH']}",
-                    said.append)
-        made.said = said
-        return made
-
-    cwd = os.getcwd()
-    os.chdir(tmp_path)      # The script names its Verilog from there.
-    yield make
-    os.chdir(cwd)
+    """Invented tools, and what LiteX writes for them."""
+    for name, text in (("yosys", YOSYS), ("nextpnr-ecp5", NEXTPNR),
+                       ("ecppack", "#!/bin/sh\ncp $1 $3\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "invented.v").write_text("// date\n/* a\n b */\nmodule\n")
+    (tmp_path / "invented.lpf").write_text("FREQUENCY\n")
+    (tmp_path / "invented.ys").write_text(f"read_verilog {tmp_path}/invented.v\n")
+    (tmp_path / "build_invented.sh").write_text(
+        "# LiteX\nset -e\nyosys -l invented.rpt invented.ys\n"
+        "nextpnr-ecp5 --json invented.json --textcfg invented.config --freq 25 --seed 7 "
+        "--timing-allow-fail\n"
+        "ecppack invented.config --bit invented.bit\n")
+    return bitstream.Flow(tmp_path, tmp_path / "build_invented.sh",
+                          f"{tmp_path}:{os.environ['PATH']}", say=lambda text: None)
 
 
-def runs(flow):
-    return (flow.directory / "runs").read_text().count("run")
+def test_seeds_until_the_clocks_are_met(flow):
+    assert flow.best(flow.synthesize(), (1, 2)).seed == 2
+    best = flow.best(flow.synthesize(), (1, 2, 3, 4))
+    assert (best.seed, best.margin, best.used["dsp"]) == (3, 51 / 50, (1, 2))
+    assert flow.pack(best).read_text() == "3"
+    # Nothing is run twice for the same inputs; a comment is none.
+    assert (flow.directory / "runs").read_text() == "run\n123"
+    (flow.directory / "invented.v").write_text("// later\n/* b\n a */\nmodule\n")
+    assert flow.best(flow.synthesize(), (1, 2)).seed == 2
+    assert (flow.directory / "runs").read_text() == "run\n123"
+    (flow.directory / "invented.v").write_text("module other\n")
+    flow.best(flow.synthesize(), (2,))
+    assert (flow.directory / "runs").read_text() == "run\n123run\n2"
 
 
-def test_a_step_runs_again_only_for_other_inputs(flow):
-    flow("wire a;").synthesize()
-    flow("wire a;", "tomorrow").synthesize()        # Only comments differ.
-    assert runs(flow()) == 1
-    flow("wire b;").synthesize()
-    assert runs(flow()) == 2
-
-
-def test_a_failed_step_says_why_and_is_not_kept(flow):
-    flow().synthesize()
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match=r"yosys failed \(exit code 1\): ERROR: line 4: bad"):
-            flow("bad").synthesize()
-    assert runs(flow()) == 3
-
-
-def test_seeds_are_tried_until_the_clocks_are_met(flow):
-    made = flow()
-    netlist = made.synthesize()
-    routed = made.best(netlist, [1, 2, 3])
-    assert routed.seed == 2 and routed.margin == 1.1
-    assert not (made.directory / "top.seed3.report.json").exists()
-    assert set(routed.used) == set(CELLS) and routed.used["lut"] == (3, 4)
-    assert made.best(netlist, [1]).margin == 0.9    # Missed by all: the best.
-    placed = made.place(netlist, 3)
-    assert placed.fmax == {"$glbnet$sys_clk": (42.38, 50.0)} and placed.used == routed.used
+def test_clocks_after_placement(flow):
+    netlist = flow.synthesize()
+    placed, routed = flow.place(netlist, 3), flow.route(netlist, 3)
+    assert placed.fmax == {"$glbnet$sys": (42.38, 50.0)} and placed.config is None
+    assert placed.used == {"lut": (3, 4), "ff": (2, 4), "ebr": (1, 4), "dsp": (0, 4)}
     board = BOARDS["ulx3s-85f"]
     assert figures_of(board, placed)["ulx3s_85f_placed_fmax_mhz"] == 42.38
-    assert figures_of(board, routed)["ulx3s_85f_fmax_mhz"] == 55
-    report = json.loads((made.directory / "top.seed1.report.json").read_text())
-    assert report["fmax"]["sys_clk"]["achieved"] == 45
+    assert figures_of(board, routed)["ulx3s_85f_fmax_mhz"] == 51
+    assert figures_of(board, routed)["ulx3s_85f_x2_fmax_mhz"] == 130
+
+
+def test_a_failing_step_is_named(flow):
+    (flow.directory / "fail").touch()
+    with pytest.raises(RuntimeError, match=r"yosys failed \(exit code 3\): ERROR: no room"):
+        flow.synthesize()
+    (flow.directory / "fail").unlink()
+    assert flow.synthesize().exists()
+
+
+def test_a_missed_clock_is_an_error(flow, monkeypatch):
+    monkeypatch.setattr(board_module, "flow_of", lambda board, say: flow)
+    with pytest.raises(RuntimeError, match=r"clock sys: 49.0 MHz, needed are 50.0: try other "
+                       "--seeds than 1,2"):
+        board_module.build(BOARDS["ulx3s-85f"], (1, 2), say=lambda text: None)
+    assert board_module.build(BOARDS["ulx3s-85f"], (1, 2, 3), say=lambda text: None).exists()
+
+
+def test_missing_tools(tmp_path, monkeypatch):
+    monkeypatch.setattr(bitstream.shutil, "which", lambda tool: None)
+    monkeypatch.setattr(bitstream.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(RuntimeError, match="yosys not found: install it"):
+        bitstream.tool_path(tmp_path)
+
+
+def test_missing_compiler(monkeypatch):
+    from litepress.soc import firmware
+    monkeypatch.setattr(firmware.shutil, "which", lambda tool: None)
+    with pytest.raises(RuntimeError, match="riscv64-unknown-elf-gcc not found: install it"):
+        firmware.compiler_version()
