@@ -3,10 +3,9 @@
     python -m litepress.bench.delta_tables
 """
 
-import os
-
 from .delta import variants
 from .delta_soc import CASES, ROWS
+from .pages import fill
 from .results import RESULTS
 from .tables import columns, read
 
@@ -32,25 +31,15 @@ def soc_table(figures):
                    tuple((title, key, form) for key, (title, form) in ROWS.items()))
 
 
-def fill(text, name, lines):
-    """The page's text with ``lines`` between the markers of that name."""
-    begin = f"<!-- {name}: made by python -m litepress.bench.delta_tables -->"
-    head, rest = text.split(begin)
-    return head + begin + "\n" + "\n".join(lines) + f"\n<!-- /{name} -->" \
-        + rest.split(f"<!-- /{name} -->")[1]
-
-
 def main():
     """Write the tables into docs/delta.md."""
-    text = PAGE.read_text()
+    tables = {}
     for name, result, table in (("accuracy", "delta", accuracy_table),
                                 ("soc", "delta_soc", soc_table)):
         found = read(result)
-        made = ["", f"Made by `{found['command']}`: {found['data']}."]
-        text = fill(text, name, table(found["figures"]) + made)
-    temporary = PAGE.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, PAGE)
+        tables[name] = [*table(found["figures"]), "",
+                        f"Made by `{found['command']}`: {found['data']}."]
+    fill(PAGE, "python -m litepress.bench.delta_tables", tables)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,18 @@
 """
 
 import json
-import os
 
 import matplotlib
 
 from .ebpc_ratio import BPC, EBPC8, EBPC16, NETWORKS, RAW, ROWS, ZERO_RLE, ZVC, name_of
 from .maps import FIXED, LINEAR, RANGE, RELU, SIGNED, SUM, UNSIGNED
+from .pages import fill
 from .results import RESULTS, save_figure
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 PAGE = RESULTS.parent / "ebpc-ratio.md"
-MARKS = "<!-- {}: made by python -m litepress.bench.ebpc_ratio_tables -->", "<!-- /{} -->"
 TITLES = {"mobilenet_v2": "MobileNetV2", "efficientnet_lite0": "EfficientNet-Lite0"}
 COLORS = {RELU: "#2a7", LINEAR: "#d73", SUM: "#36c"}
 # Cavigelli et al., medians for MobileNetV2 with the same four codes.
@@ -104,25 +103,12 @@ def picture(result, path):
     save_figure(figure, path)
 
 
-def fill(text, name, lines):
-    """The text with the lines between the marks of that name. ValueError: no such marks."""
-    begin, end = (mark.format(name) for mark in MARKS)
-    if begin not in text or end not in text:
-        raise ValueError(f"{PAGE.name}: no marks {begin} and {end}")
-    head, rest = text.split(begin)
-    return head + "\n".join([begin, *lines, end]) + rest.split(end)[1]
-
-
 def main():
     """Write docs/results/ebpc_ratio.svg and the tables of docs/ebpc-ratio.md."""
     result = read()
-    plt.rcParams["svg.hashsalt"] = "litepress"     # The same picture, the same file.
     picture(result, RESULTS / "ebpc_ratio.svg")
-    text = fill(PAGE.read_text(), "codes", against(result["figures"]))
-    text = fill(text, "words", words(result["figures"]))
-    temporary = PAGE.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, PAGE)
+    fill(PAGE, "python -m litepress.bench.ebpc_ratio_tables",
+         {"codes": against(result["figures"]), "words": words(result["figures"])})
 
 
 if __name__ == "__main__":

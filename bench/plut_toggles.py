@@ -28,7 +28,6 @@ from . import array_surroundings, plut_arrays, results
 from .array_surroundings import ROOT
 from .demo import console
 from .ecp5_tools import YOSYS, execute
-from .ecp5_tools import write as write_file
 from .synth_wrapper import verilog
 
 WORK = ROOT / "build" / "plut_toggles"
@@ -76,11 +75,11 @@ def netlist(kind, codebook):
     text = verilog(module)[0]
     folder = WORK / f"{kind}_{codebook}"
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "boxes.v", BOXES.format(top=bits - 1))
+    results.write(folder / "boxes.v", BOXES.format(top=bits - 1))
     source = folder / "core.v"
     if not (source.exists() and source.read_text() == text and (folder / "core.json").exists()):
         (folder / "core.json").unlink(missing_ok=True)
-        write_file(source, text)
+        results.write(source, text)
         execute(YOSYS, ["-p", "read_verilog -lib boxes.v; read_verilog core.v; synth_ecp5 -top "
                         "core; write_json core.json"], folder, "yosys.log", f"{kind}: synthesis")
     return json.loads((folder / "core.json").read_text())["modules"]["core"], array

@@ -9,15 +9,20 @@ from ..host.versions import versions
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 
+def write(path, text):
+    """Write a file under another name, then rename it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
 def save(name, command, data, figures, **more):
     """Write docs/results/NAME.json; ``figures`` maps names to numbers. Returns the path."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     text = json.dumps({"command": command, "versions": versions(), "data": data,
                        "figures": figures, **more}, indent=1)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text + "\n")
-    os.replace(temporary, path)
+    write(path, text + "\n")
     return path
 
 

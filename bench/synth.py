@@ -32,7 +32,6 @@ from .ecp5_tools import (
     route,
     synthesize,
     tool_versions,
-    write,
 )
 from .synth_cores import CORES, LEAST_MHZ, PUBLISHED
 from .synth_wrapper import BARE, TIMED, verilog
@@ -68,7 +67,7 @@ def measure(core, device="85k", seeds=(1, 2, 3), say=print):
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in {f"{BARE}.v": bare, f"{TIMED}.v": timed, **files}.items():
         if not (folder / name).exists():
-            write(folder / name, text)
+            results.write(folder / name, text)
 
     say(f"{core.name}: synthesis")
     stat = synthesize(folder, BARE, f"{core.name}: synthesis")
@@ -161,7 +160,7 @@ def write_tables(measured, pages):
         before = page.read_text()
         after = fill(before, measured)
         if after != before:
-            write(page, after)
+            results.write(page, after)
 
 
 # Command ------------------------------------------------------------------------------------------

@@ -4,13 +4,13 @@
 """
 
 import json
-import os
 
 import matplotlib
 
 from ..soc.boards import BOARDS
 from .accuracy import ROWS
 from .cycles import NETS
+from .pages import fill
 from .results import RESULTS, save_figure
 
 matplotlib.use("Agg")
@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 README = RESULTS.parents[1] / "README.md"
 QUANTIZATION = RESULTS.parent / "quantization.md"
 PERFORMANCE = RESULTS.parent / "performance.md"
-BEGIN, END = "<!-- results: made by python -m litepress.bench.tables -->", "<!-- /results -->"
+COMMAND = "python -m litepress.bench.tables"
 CAUSES = (("mac_cycles", "array busy", "#2a7"), ("stall_load", "waits for LOAD", "#d73"),
           ("stall_vector", "waits for VECTOR", "#a5c"), ("stall_store", "waits for STORE", "#36c"))
 
@@ -166,16 +166,6 @@ def picture(demo, path):
     save_figure(figure, path)
 
 
-def fill(path, lines):
-    """Put lines between the markers of a page."""
-    text = path.read_text()
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(head + BEGIN + "\n" + "\n".join(lines) + "\n" + END + tail)
-    os.replace(temporary, path)
-
-
 def main():
     """Write docs/results/demo.svg and the tables of README, docs/quantization.md and
     docs/performance.md."""
@@ -186,13 +176,14 @@ def main():
     commands = [f"`{result['command']}`" for result in results]
     lines += ["", f"Made by {', '.join(commands[:-1])} and {commands[-1]}; figures, versions and "
               "data in `docs/results/`."]
-    fill(README, lines)
-    fill(QUANTIZATION, accuracy_table(results[2]["figures"]))
+    fill(README, COMMAND, {"results": lines})
+    fill(QUANTIZATION, COMMAND, {"results": accuracy_table(results[2]["figures"])})
     cycles = results[-1]
-    fill(PERFORMANCE, [*cycles_table(cycles["figures"]), "",
-                       f"The simulator ran {cycles['figures']['sim_clock_hz']:,.0f} clocks a "
-                       f"second. Made by `{cycles['command']}`: {cycles['data']}.",
-                       *board_lines()])
+    lines = [*cycles_table(cycles["figures"]), "",
+             f"The simulator ran {cycles['figures']['sim_clock_hz']:,.0f} clocks a second. Made by "
+             f"`{cycles['command']}`: {cycles['data']}.",
+             *board_lines()]
+    fill(PERFORMANCE, COMMAND, {"results": lines})
 
 
 if __name__ == "__main__":
