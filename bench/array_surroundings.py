@@ -1,4 +1,4 @@
-"""What the measurements of arrays share: surroundings, synthesis and routing, figures, tables.
+"""What the measurements of arrays share: surroundings, synthesis and routing, figures.
 
 Every array has 4 lanes of as many columns, takes an operand a clock, and gives a channel (4 sums) a
 clock. Round it: registers for operand and weights, and a counter that says which results count.
@@ -6,17 +6,14 @@ Steps that were done for the same Verilog, tools and device are not repeated.
 """
 
 import os
-import re
 import statistics
 
-import typer
 from litex.gen import LiteXModule
 from migen import If, Signal
 
 from ..spec.formats import LANES
 from . import results
 from .ecp5_tools import StepError, count, digest, route, synthesize, tool_versions
-from .ecp5_tools import write as write_file
 from .synth_wrapper import BARE, TIMED, verilog
 
 ROOT = results.RESULTS.parents[1]
@@ -89,7 +86,7 @@ def measure(work, name, make, columns, devices, seeds, say=print):
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in [*data.items(), *((f"{module}.v", text) for module, text in texts.items())]:
         if not (folder / file).exists():
-            write_file(folder / file, text)
+            results.write(folder / file, text)
     say(f"{what}: synthesis")
     cells = synthesize(folder, BARE, f"{what}: synthesis")["cells"]
     counts = count(cells)
@@ -138,39 +135,3 @@ def added_lane(measured, variant, device):
     if small is None or large is None:
         return None
     return round((large["lut"] - small["lut"]) / (LANES * (COLUMNS[1] - COLUMNS[0])), 2)
-
-
-# Page and options ---------------------------------------------------------------------------------
-
-
-def fill(page, text, begin, end, lines):
-    """The text of a page with the lines between two markers made anew. ValueError when it has no
-    place for them."""
-    pattern = re.compile(f"({re.escape(begin)})\n.*?({re.escape(end)})", re.S)
-    if not pattern.search(text):
-        raise ValueError(f"{page}: no lines {begin} and {end}")
-    return pattern.sub(lambda match: "\n".join([begin, *lines, end]), text)
-
-
-def choice(text, allowed, what):
-    """Names of a comma-separated option; all when it is empty."""
-    names = [name.strip() for name in text.split(",")] if text else list(allowed)
-    wrong = [name for name in names if name not in allowed]
-    if wrong:
-        raise typer.BadParameter(f"{', '.join(wrong)}: allowed {what} are {', '.join(allowed)}")
-    return names
-
-
-def seed_numbers(text):
-    """Those of a comma-separated option, which may be "none"."""
-    if text == "none":
-        return []
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise typer.BadParameter(f"seeds {text!r}: allowed are numbers, as in 1,2,3, and none")
-    return sorted({int(seed) for seed in text.split(",")})
-
-
-def seeds_of(measured):
-    """The seeds of all arrays, in words."""
-    seeds = {", ".join(values.get("fmax_by_seed", ())) or "none" for values in measured.values()}
-    return seeds.pop() if len(seeds) == 1 else "of each array in fmax_by_seed"

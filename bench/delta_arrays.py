@@ -12,9 +12,6 @@ are not repeated; their files are under build/delta_arrays. Writes docs/results/
 and the table in docs/cores/delta.md.
 """
 
-import functools
-import json
-import os
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -26,25 +23,18 @@ from ..gateware.delta import DeltaArray, DeltaCombine, FabricArray
 from ..gateware.delta.array import sum_bits
 from ..spec.formats import LANES
 from ..spec.isa import ACC_BITS
-from . import array_surroundings, results
+from . import array_surroundings
+from .array_family import Family
 from .array_surroundings import (
     COLUMNS,
     DEVICES,
     LEAST_MHZ,
     ROOT,
     TAPS,
-    TARGET,
     added_lane,
-    choice,
     key,
-    seed_numbers,
-    seeds_of,
 )
-from .demo import console
-from .ecp5_tools import PACKAGE, SPEED, StepError
-from .ecp5_tools import write as write_file
 
-WORK = ROOT / "build" / "delta_arrays"
 PAGE = ROOT / "docs" / "cores" / "delta.md"
 PAPER_MACS = 7.992e6                  # Federl et al. 2026: Spartan-7 S15, 100 MHz, 20 DSPs.
 
@@ -145,10 +135,6 @@ def flat(measured):
 
 # Table --------------------------------------------------------------------------------------------
 
-BEGIN = "<!-- arrays: made by python -m litepress.bench.delta_arrays -->"
-END = "<!-- /arrays -->"
-
-
 def table(measured):
     """Markdown lines, a row an array and device."""
     lines = ["| array | lanes | device | LUT | LUT a lane | LUT of one more | FF | EBR | DSP "
@@ -170,11 +156,6 @@ def table(measured):
     return lines
 
 
-def fill(text, measured):
-    """The page with its table made anew. ValueError when it has no place for it."""
-    return array_surroundings.fill(PAGE, text, BEGIN, END, table(measured))
-
-
 # Command ------------------------------------------------------------------------------------------
 
 
@@ -189,6 +170,9 @@ def errors(measured):
     return lines
 
 
+FAMILY = Family("delta_arrays", PAGE, VARIANTS, Surroundings, flat, table, errors)
+
+
 def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = "",
          lanes: Annotated[str, typer.Option(help="16, 64 or both.")] = "",
          devices: Annotated[str, typer.Option(help="85k, 25k or both.")] = "",
@@ -198,37 +182,9 @@ def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by def
 
     Example: python -m litepress.bench.delta_arrays --variants delta8 --lanes 16 --seeds 1
     """
-    names = choice(variants, VARIANTS, "variants")
-    sizes = choice(lanes, [str(LANES * columns) for columns in COLUMNS], "lanes")
-    chosen = choice(devices, DEVICES, "devices")
-    numbers = seed_numbers(seeds)
-    if not numbers:
+    if seeds == "none":
         raise typer.BadParameter("seeds none: the arrays are to be routed")
-    os.nice(10)
-    say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    path = results.RESULTS / "delta_arrays.json"
-    kept = json.loads(path.read_text())["arrays"] if path.exists() else {}
-    for size in sizes:
-        for name in names:
-            columns = int(size) // LANES
-            try:
-                variant = VARIANTS[name]
-                measured = array_surroundings.measure(
-                    WORK, name, functools.partial(Surroundings, variant, columns), columns, chosen,
-                    numbers, say)
-            except StepError as error:
-                say(str(error))
-                raise typer.Exit(1) from None
-            kept |= {key(name, columns, device): m for device, m in measured.items()}
-            results.save("delta_arrays", "python -m litepress.bench.delta_arrays",
-                         f"LFE5U-85F and -25F, speed {SPEED}, {PACKAGE}; seeds {seeds_of(kept)}; "
-                         f"target {TARGET} MHz; sums of up to {TAPS} products", flat(kept),
-                         arrays=kept)
-            write_file(PAGE, fill(PAGE.read_text(), kept))
-    wrong = errors(kept)
-    for text in (*table(kept), *wrong):
-        say(text)
-    raise typer.Exit(1 if wrong else 0)
+    FAMILY.run(variants, lanes, devices, seeds)
 
 
 if __name__ == "__main__":

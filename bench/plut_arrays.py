@@ -11,9 +11,6 @@ placed and routed once for each seed (``--seeds none``: not at all). Files are u
 build/plut_arrays. Writes docs/results/plut_arrays.json and the table in docs/cores/plut.md.
 """
 
-import functools
-import json
-import os
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,24 +21,17 @@ from ..gateware.delta import FabricArray
 from ..gateware.delta.array import sum_bits
 from ..gateware.plut import PlutArray, ShiftArray
 from ..spec.formats import LANES
-from . import array_surroundings, results
+from . import array_surroundings
+from .array_family import Family
 from .array_surroundings import (
     COLUMNS,
     LEAST_MHZ,
     ROOT,
     TAPS,
-    TARGET,
     added_lane,
-    choice,
     key,
-    seed_numbers,
-    seeds_of,
 )
-from .demo import console
-from .ecp5_tools import PACKAGE, SPEED, StepError
-from .ecp5_tools import write as write_file
 
-WORK = ROOT / "build" / "plut_arrays"
 PAGE = ROOT / "docs" / "cores" / "plut.md"
 DEVICE = "85k"
 
@@ -139,10 +129,6 @@ def flat(measured):
     return figures
 
 
-BEGIN = "<!-- arrays: made by python -m litepress.bench.plut_arrays -->"
-END = "<!-- /arrays -->"
-
-
 def table(measured):
     """Markdown lines, a row an array."""
     lines = ["| products | pixel | lanes | LUT | LUT a lane | LUT of one more | FF | EBR | DSP "
@@ -163,11 +149,6 @@ def table(measured):
     return lines
 
 
-def fill(text, measured):
-    """The page with its table made anew. ValueError when it has no place for it."""
-    return array_surroundings.fill(PAGE, text, BEGIN, END, table(measured))
-
-
 # Command ------------------------------------------------------------------------------------------
 
 
@@ -178,6 +159,9 @@ def errors(measured):
             if not name.startswith("plain") and m.get("fmax_min_mhz", LEAST_MHZ) < LEAST_MHZ]
 
 
+FAMILY = Family("plut_arrays", PAGE, VARIANTS, Surroundings, flat, table, errors, (DEVICE,))
+
+
 def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = "",
          lanes: Annotated[str, typer.Option(help="16, 64 or both.")] = "",
          seeds: Annotated[str, typer.Option(help="Seeds of the placer, or none.")] = "1,2,3"):
@@ -186,32 +170,7 @@ def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by def
 
     Example: python -m litepress.bench.plut_arrays --variants row_pot8 --lanes 16 --seeds none
     """
-    names = choice(variants, VARIANTS, "variants")
-    sizes = choice(lanes, [str(LANES * columns) for columns in COLUMNS], "lanes")
-    numbers = seed_numbers(seeds)
-    os.nice(10)
-    say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    path = results.RESULTS / "plut_arrays.json"
-    kept = json.loads(path.read_text())["arrays"] if path.exists() else {}
-    for size in sizes:
-        for name in names:
-            columns = int(size) // LANES
-            make = functools.partial(Surroundings, VARIANTS[name], columns)
-            try:
-                measured = array_surroundings.measure(WORK, name, make, columns, [DEVICE], numbers,
-                                                      say)
-            except StepError as error:
-                say(str(error))
-                raise typer.Exit(1) from None
-            kept |= {key(name, columns, device): m for device, m in measured.items()}
-            results.save("plut_arrays", "python -m litepress.bench.plut_arrays",
-                         f"LFE5U-85F, speed {SPEED}, {PACKAGE}; seeds {seeds_of(kept)}; target "
-                         f"{TARGET} MHz; sums of up to {TAPS} products", flat(kept), arrays=kept)
-            write_file(PAGE, fill(PAGE.read_text(), kept))
-    wrong = errors(kept)
-    for text in (*table(kept), *wrong):
-        say(text)
-    raise typer.Exit(1 if wrong else 0)
+    FAMILY.run(variants, lanes, seeds=seeds)
 
 
 if __name__ == "__main__":
