@@ -79,6 +79,8 @@ VARIANTS = {variant.name: variant for variant in (
     Variant("plain8_lut", "plain 8-bit weights, LUT", "lut"),
     Variant("row_pot16", "row of products, pot4", "row", "pot", 16),
     Variant("row_apot16", "row of products, apot4", "row", "apot", 16),
+    Variant("static_pot16", "two tables in block RAM, pot4", "static", "pot", 16),
+    Variant("static_apot16", "two tables in block RAM, apot4", "static", "apot", 16),
     Variant("shift_pot16", "shifters, pot4", "shift", "pot", 16),
 )}
 # Of the figures: name -> variant.
@@ -86,7 +88,8 @@ NAMED = {"plut": "row_pot8", "plut_apot": "row_apot8", "plut_static": "static_po
          "plut_static_apot": "static_apot8", "shift": "shift_pot8",
          "plut_static_whole": "static_pot8_whole", "shift_whole": "shift_pot8_whole",
          "plain": "plain8_lut", "plain_dsp": "plain8_dsp", "plut16": "row_pot16",
-         "plut16_apot": "row_apot16", "shift16": "shift_pot16"}
+         "plut16_apot": "row_apot16", "shift16": "shift_pot16",
+         "plut16_static": "static_pot16", "plut16_static_apot": "static_apot16"}
 
 
 class Surroundings(array_surroundings.Surroundings):

@@ -6,7 +6,7 @@
                                               |                              |
                                            results                      WindowEmitter   WBUF
                                               |                              |            |
-    ABUF <- FIFO <- Requantizer <- dump <-----+------------------------- MacArray <-------+
+    ABUF <- FIFO <- Requantizer <- dump <-----+------------------------- ArrayPath <------+
                         |
                        PBUF
 
@@ -20,16 +20,29 @@ from migen import *
 
 from ..spec import isa
 from ..spec.arch import MAC
-from .array import MacArray
+from ..spec.formats import DELTA
 from .buffers import ADDRESS_BITS, READ_LATENCY, VECTOR_BITS
 from .command import CommandFrontend
 from .delta.path import DeltaPath
+from .path import MacPath
+from .plut.path import PlutPath
 from .requantize import Delay, Requantizer
 from .walker import RESULT_LAYOUT, GroupWalker, Setup, TileCounter, WindowWalker
 from .weights import WeightWalker
 from .window import DEPTH, WindowEmitter, WindowReader
 
 RESULTS_DEPTH = 32   # Groups between walker and array.
+
+# Array --------------------------------------------------------------------------------------------
+
+def array_path(arch, primitive=False, organisation="row"):
+    """The ArrayPath of an Arch; organisation: PlutArray's, of an array of codes."""
+    if arch.array == MAC:
+        return MacPath(arch.columns, primitive)
+    fmt = arch.weight_format
+    if fmt.kind == DELTA:
+        return DeltaPath(arch.columns, fmt.bits, primitive)
+    return PlutPath(arch.columns, fmt.codebook, fmt.bits, organisation, primitive)
 
 # ComputeCore --------------------------------------------------------------------------------------
 
@@ -40,7 +53,7 @@ class ComputeCore(LiteXModule):
     Ports as ComputeEngine's.
     """
     def __init__(self, arch, r, abuf_read, abuf_write, wbuf_read, pbuf_read, primitive=False,
-        requant_dsps=2):
+        requant_dsps=2, organisation="row"):
         columns = arch.columns
         self.start         = Signal()
         self.done          = Signal()
@@ -54,6 +67,7 @@ class ComputeCore(LiteXModule):
         # 1. Setup: constants of the GO, address of the first window ---------------------------
         self.setup  = setup  = Setup(r, columns)
         self.groups = groups = GroupWalker(r, setup, columns)
+        self.array  = array  = array_path(arch, primitive, organisation)
         self.tile   = tile   = TileCounter(columns)    # The tile operands are issued of.
 
         working    = Signal()
@@ -77,7 +91,7 @@ class ComputeCore(LiteXModule):
         fsm.act("CHECK",
             working.eq(1),
             load.eq(1),
-            If(setup.bad | ((setup.depthwise | setup.pool) & (arch.array != MAC)),
+            If(setup.bad | ((setup.depthwise | setup.pool) & array.dense_only),
                 self.error.eq(1),
                 NextState("ERROR"),
             ).Elif(setup.any_output,
@@ -142,28 +156,22 @@ class ComputeCore(LiteXModule):
         ]
 
         # 3. Array: the operand comes a clock after it is taken ---------------------------------
-        if arch.array == MAC:
-            array = MacArray(columns, READ_LATENCY - 1, primitive)
-            wait, latency = 0, 0
-            self.comb += array.single.eq(setup.depthwise)
-            self.sync += array.column.eq(emitter.column)
-        else:
-            array = DeltaPath(columns, arch.weight_bits, primitive)
-            wait, latency = array.wait, array.latency
-        self.array = array
         self.comb += [
             array.operand.eq(emitter.operand),
+            array.single.eq(setup.depthwise),
             array.weights.eq(wbuf_read.data),
         ]
         self.sync += [
             array.valid.eq(self.mac),
+            array.column.eq(emitter.column),
             array.first.eq(emitter.sum_first),
             array.last.eq(emitter.group_last),
         ]
 
         # 4. Weights ---------------------------------------------------------------------------
-        self.weights = weights = WeightWalker(r, arch.head_words, wait)
+        self.weights = weights = WeightWalker(r, arch.head_words, array.wait)
         self.comb += [
+            array.head.eq(weights.head),
             weights.begin.eq(begin),
             weights.step.eq(self.mac),
             weights.sum_last.eq(emitter.sum_last),
@@ -214,7 +222,7 @@ class ComputeCore(LiteXModule):
         left           = Signal(max=columns + 1)
         taking         = Signal()
         tag            = Signal(ADDRESS_BITS + 1)
-        delays         = {name: Delay(signal, latency) for name, signal in (
+        delays         = {name: Delay(signal, array.latency) for name, signal in (
             ("param", param), ("tail", tail), ("tag", tag))}
         self.submodules += delays.values()
         self.comb += [
@@ -222,8 +230,9 @@ class ComputeCore(LiteXModule):
             tag.eq(Cat(result_address, final & (left == 1))),
             groups.results.connect(results.sink),
             results.source.ready.eq(array.dump),
+            array.take.eq(taking),
             pbuf_read.address.eq(delays["param"].output),
-            requantizer.valid.eq(taking if arch.array == MAC else array.valid_out),
+            requantizer.valid.eq(array.valid_out),
             [sink.eq(out) for sink, out in zip(requantizer.acc, array.out, strict=True)],
             requantizer.tail.eq(delays["tail"].output),
             requantizer.tag.eq(delays["tag"].output),
@@ -232,8 +241,6 @@ class ComputeCore(LiteXModule):
             requantizer.clamp_lo.eq(r["CLAMP_LO"]),
             requantizer.clamp_hi.eq(r["CLAMP_HI"]),
         ]
-        if arch.array != MAC:
-            self.comb += [array.take.eq(taking), array.head.eq(weights.head)]
         self.sync += [
             If(array.dump,
                 result_address.eq(results.source.address),
@@ -280,6 +287,8 @@ class ComputeEngine(LiteXModule):
         Instantiate ECP5 DSP blocks and carry chains (not for simulation).
     requant_dsps : int
         DSPs for each of the requantizer's 4 lanes, 1 or 2.
+    organisation : str
+        Of an array of codes, as PlutArray's.
 
     Attributes
     ----------
@@ -293,14 +302,14 @@ class ComputeEngine(LiteXModule):
         requantizer is not done. One of the three in every clock of a GO.
     """
     def __init__(self, arch, abuf_read, abuf_write, wbuf_read, pbuf_read, primitive=False,
-        requant_dsps=2):
+        requant_dsps=2, organisation="row"):
         self.frontend = frontend = CommandFrontend(isa.COMPUTE)
         self.sink     = frontend.sink
 
         # # #
 
         core = ComputeCore(arch, frontend.r, abuf_read, abuf_write, wbuf_read, pbuf_read, primitive,
-            requant_dsps)
+            requant_dsps, organisation)
         self.core = core = ResetInserter()(core)
         self.error         = core.error
         self.mac           = core.mac

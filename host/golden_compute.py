@@ -25,7 +25,9 @@ def _weights(wbuf, r, count, arch):
     channels, columns = np.arange(r["COUT"]), arch.columns
     if arch.weight_format is not None:
         tiles = np.arange(-(-r["COUT"] // columns))
-        words = r["W_BASE"] + tiles[:, None] * r["W_TILE"] + np.arange(arch.head_words + count)
+        head = np.arange(arch.head_words)
+        word = np.concatenate([head, len(head) + np.arange(count) * r["W_STEP"]])
+        words = r["W_BASE"] + tiles[:, None] * r["W_TILE"] + word
         stored = wbuf[words & ADDRESS_MASK & len(wbuf) - 1].astype(np.uint8)
         return unpack_words(stored, arch.weight_format).reshape(-1, count)[:r["COUT"]]
     words = (r["W_BASE"] + channels[:, None] // columns * r["W_TILE"]

@@ -7,6 +7,9 @@ fields they multiply as they are stored, without decoding them first:
     The deltas of N bits; the references of a group of ``columns`` channels are ``head_words`` words
     ahead of its deltas in WBUF, N bits in each, lowest first.
 
+"potN", "apot4"
+    Codes of N bits, no words ahead.
+
 Such an array's words are ``columns`` fields of N bits, column 0 lowest, and lie in DRAM as they do
 in WBUF: LOAD takes them for raw8, four bytes a block. Only dense convolutions can be done with it.
 """
@@ -16,7 +19,9 @@ from dataclasses import asdict, dataclass
 from .formats import DELTA, LANES, RATES, REFERENCE_BITS, VALUE_BITS, WORD_BITS, Format
 
 MAC = "mac"
-ARRAYS = (MAC, *(f"delta{bits}" for bits in range(RATES[DELTA][0], RATES[DELTA][1] + 1)))
+# Images and HELLO say an array by its place here: new ones go to the end.
+ARRAYS = (MAC, *(f"delta{bits}" for bits in range(RATES[DELTA][0], RATES[DELTA][1] + 1)),
+          "pot3", "pot4", "apot4")
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class Arch:
     @property
     def head_words(self):
         """WBUF words ahead of a group's weights."""
-        return 0 if self.array == MAC else -(-REFERENCE_BITS // self.weight_bits)
+        fmt = self.weight_format
+        return -(-REFERENCE_BITS // fmt.bits) if fmt and fmt.kind == DELTA else 0
 
     @property
     def wbuf_lanes(self):
@@ -97,8 +103,11 @@ ARCHS = {
     "45f":  Arch(columns=16, abuf_depth=8192, wbuf_depth=1024, pbuf_depth=1024, vbuf_depth=1024),
     "85f":  Arch(columns=32),
     "sim":  Arch(columns=16),
-    # 4-bit deltas take a quarter of WBUF's bits.
+    # Weights of 4 bits take a quarter of WBUF's bits.
     "tiny-delta4": Arch(columns=8, abuf_depth=2048, wbuf_depth=1024, pbuf_depth=256, vbuf_depth=256,
                         array="delta4"),
     "sim-delta4":  Arch(columns=16, wbuf_depth=8192, array="delta4"),
+    "tiny-pot4":   Arch(columns=8, abuf_depth=2048, wbuf_depth=1024, pbuf_depth=256, vbuf_depth=256,
+                        array="pot4"),
+    "sim-pot4":    Arch(columns=16, wbuf_depth=8192, array="pot4"),
 }

@@ -66,7 +66,8 @@ COMPUTE: one loop nest serves every operation (C = columns of the array)::
             ABUF[OUT_BASE + y*OUT_ROW + x + c*OUT_CH] = out
 
 An array of deltas takes a tile's references from the words at W_BASE + tile*W_TILE, its deltas from
-those behind, WBUF[k][j] being the weight they make; DEPTHWISE and POOL are errors there.
+those behind, WBUF[k][j] being the weight they make; of an array of codes it is what the code means.
+DEPTHWISE and POOL are errors there.
 
 (For POOL, px//4 is not added to the row address: IN_CH = 1 walks the vectors of a row.)
 Shifts are arithmetic; the packer proves from the weights that acc never leaves ACC_BITS.

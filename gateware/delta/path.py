@@ -12,14 +12,17 @@ from migen import *
 from ...spec.formats import LANES, REFERENCE_BITS
 from ...spec.isa import ACC_BITS
 from ..buffers import READ_LATENCY
+from ..path import WEIGHT_LATENCY, ArrayPath
 from ..requantize import Delay
 from .array import DeltaArray
 from .combine import DeltaCombine
 
 # DeltaPath ----------------------------------------------------------------------------------------
 
-class DeltaPath(LiteXModule):
-    """
+class DeltaPath(ArrayPath):
+    """Deltas and references: ``head`` words hold each column's reference, lowest bits first. The
+    references in use stay while the next tile's come, ``wait`` clocks after its last operand.
+
     Parameters
     ----------
     columns : int
@@ -28,37 +31,15 @@ class DeltaPath(LiteXModule):
         Of a delta, 2 to 6.
     primitive : bool
         Instantiate ECP5 carry chains.
-
-    Attributes
-    ----------
-    weights : in, bits*columns bits
-        WBUF's data.
-    head : in
-        The word read in this clock is one ahead of a tile's deltas: each column's reference, lowest
-        bits first.
-    valid, operand, first, last, dump
-        As MacArray's, with READ_LATENCY - 1 clocks from an operand to its deltas.
-    take : in
-        From the clock behind ``dump`` on: a channel of the group.
-    valid_out, out : out
-        Its four accumulators, ``latency`` clocks later.
-    wait : int
-        Clocks from a tile's last operand to ``head``, at least, so that the references in use stay.
     """
     def __init__(self, columns, bits, primitive=False):
-        self.weights   = Signal(bits*columns)
-        self.head      = Signal()
-        self.take      = Signal()
-        self.valid_out = Signal()
-        self.out       = [Signal((ACC_BITS, True), name=f"out{i}") for i in range(LANES)]
-        self.array     = array = DeltaArray(columns, bits, weight_latency=READ_LATENCY - 1,
-            primitive=primitive)
-        for name in ("valid", "operand", "first", "last", "dump"):
-            setattr(self, name, getattr(array, name))
+        self.columns, self.bits, self.primitive = columns, bits, primitive
+        super().__init__(DeltaArray(columns, bits, weight_latency=WEIGHT_LATENCY,
+            primitive=primitive))
 
-        # # #
-
-        self.comb += array.weights.eq(self.weights)
+    def _accumulators(self):
+        columns, bits, array = self.columns, self.bits, self.array
+        self.out = [Signal((ACC_BITS, True), name=f"out{i}") for i in range(LANES)]
 
         # References of the next tile --------------------------------------------------------------
         # The first of their words comes with the dump of the last group before it, not earlier: a
@@ -86,7 +67,8 @@ class DeltaPath(LiteXModule):
         # A channel a clock ------------------------------------------------------------------------
         index     = Signal(max=max(columns, 2), reset_less=True)
         reference = Signal(REFERENCE_BITS, reset_less=True)
-        self.combine = combine = DeltaCombine(params_latency=1, primitive=primitive)
+        self.combine = combine = DeltaCombine(params_latency=1,
+            primitive=self.primitive)
         self.latency = combine.latency
         self.sync += [
             reference.eq(Array(references)[index]),

@@ -21,13 +21,13 @@ from ...spec.formats import CODEBOOKS as BOOKS
 from ...spec.isa import ACC_BITS
 from ..requantize import Delay
 from .accumulator import FlippingSelector, SignControl, SignedAccumulator, Widener
-from .products import Chooser, ProductMemory, ProductRow, Shifter
+from .products import Chooser, ProductRow, Shifter, TableProducts
 
 # (name, bits of a code) -> magnitudes.
 CODEBOOKS = {({POT: "pot", APOT: "apot"}[kind], bits): book for (kind, bits), book in BOOKS.items()}
 MAGNITUDES = 128   # Below that.
 CODE_BITS  = (3, 4)
-MEMORY_X_BITS = 8
+MEMORY_X_BITS = 16
 PERIOD     = 8     # More than Widener takes from reading to writing.
 
 # CodeArray ----------------------------------------------------------------------------------------
@@ -259,8 +259,8 @@ class PlutArray(CodeArray):
     ----------
     organisation : str
         "row": of each lane, registers with the products of all magnitudes; of each lane and column,
-        multiplexers. "static": of each lane and two columns, a memory with all products of 8-bit
-        pixels.
+        multiplexers. "static": of each lane and two columns, a memory with all products of a pixel;
+        of more than 8 bits, one for each half of it.
     columns, codebook, bits, x_bits, signed, weight_latency, primitive, taps, narrow
         As CodeArray's.
     """
@@ -271,22 +271,20 @@ class PlutArray(CodeArray):
         super().__init__(columns, codebook, bits, **more)
 
     def check(self):
-        if self.organisation == "static" and self.x_bits != MEMORY_X_BITS:
-            raise ValueError(f"static table for pixels of {self.x_bits} bits: allowed are "
+        if self.organisation == "static" and self.x_bits > MEMORY_X_BITS:
+            raise ValueError(f"static table for pixels of {self.x_bits} bits: allowed are 1 to "
                 f"{MEMORY_X_BITS}")
 
     def prepare(self, operands, indices):
         if self.organisation == "static":
-            self.multiply_latency = ProductMemory.latency
             self.products = {}
-            size  = 1 << self.x_bits
-            table = [c*(x - size*(self.x_signed and x >= size//2)) for c in self.codebook
-                for x in range(size)]
             for i, operand in enumerate(operands):
                 for j in range(0, len(indices), 2):
-                    memory = ProductMemory(operand, indices[j:j + 2], table, self.product_bits)
-                    self.submodules += memory
-                    self.products |= {(i, j + k): p for k, p in enumerate(memory.p)}
+                    table = TableProducts(operand, self.x_signed, indices[j:j + 2], self.codebook,
+                        self.product_bits)
+                    self.submodules += table
+                    self.multiply_latency = table.latency
+                    self.products |= {(i, j + k): p for k, p in enumerate(table.p)}
             return
         latency   = ProductRow.needs(self.codebook)
         self.rows = [ProductRow(x, self.x_signed, self.codebook, latency, self.product_bits)

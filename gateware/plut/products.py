@@ -217,6 +217,56 @@ class ProductMemory(LiteXModule):
             self.sync += p.eq(port.dat_r)
             self.p.append(p)
 
+class TableProducts(LiteXModule):
+    """Products by table, of a pixel of any width up to 16 bits: of the halves of a wide one, added.
+
+    Parameters
+    ----------
+    x : Signal
+    signed : bool
+        Of x.
+    indices : list
+        One or two indices into the codebook.
+    codebook : tuple
+        Magnitudes.
+    bits : int
+        Of a product.
+
+    Attributes
+    ----------
+    p : list of Signal
+        Signed, ``latency`` clocks later.
+    """
+    HALF = 8   # Bits of x that a table takes.
+
+    def __init__(self, x, signed, indices, codebook, bits):
+        def memory(part, signed, bits):
+            size  = 1 << len(part)
+            table = [c*(v - size*(signed and v >= size//2)) for c in codebook for v in range(size)]
+            return ProductMemory(part, indices, table, bits)
+        half = self.HALF
+        if len(x) <= half:
+            self.memory  = memory(x, signed, bits)
+            self.p       = self.memory.p
+            self.latency = ProductMemory.latency
+            return
+        # A positive number's sign takes a bit more.
+        low_bits = (max(codebook)*((1 << half) - 1)).bit_length() + 1
+        self.low  = memory(x[:half], False, low_bits)
+        self.high = memory(x[half:], signed, bits - half)
+        self.p = []
+        for low, high in zip(self.low.p, self.high.p, strict=True):
+            # Migen takes a slice of a signed signal for signed.
+            positive, upper = Signal(low_bits - 1), Signal(bits - half)
+            p = Signal((bits, True), reset_less=True)
+            self.comb += [
+                positive.eq(low),
+                upper.eq(high + positive[half:]),
+            ]
+            self.sync += p.eq(Cat(positive[:half], upper))
+            self.p.append(p)
+        self.latency = ProductMemory.latency + 1
+
 # Shifter ------------------------------------------------------------------------------------------
 
 class Shifter(LiteXModule):

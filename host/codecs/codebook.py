@@ -24,17 +24,26 @@ def roundtrip_codes(q, fmt):
     return np.where(negative, -magnitudes, magnitudes)
 
 
+def to_codes(q, fmt):
+    """q: int16 (...) -> codes int64 (...)."""
+    place, negative = _fields(q, fmt)
+    return place | negative.astype(np.int64) << fmt.bits - 1
+
+
+def from_codes(codes, fmt):
+    """Codes, int64 (...), whatever is above their bits -> int16 (...)."""
+    place = codes & (1 << fmt.bits - 1) - 1
+    magnitudes = np.array(fmt.codebook, np.int16)[place]
+    return np.where(codes >> fmt.bits - 1 & 1, -magnitudes, magnitudes)
+
+
 def encode_codes(q, fmt):
     """q: int16 (..., 4) -> blocks uint64 (...), lane 0 lowest."""
-    place, negative = _fields(q, fmt)
-    codes = place | negative.astype(np.int64) << fmt.bits - 1
+    codes = to_codes(q, fmt)
     return (codes << fmt.bits * np.arange(LANES)).sum(axis=-1).astype(np.uint64)
 
 
 def decode_codes(blocks, fmt):
     """Blocks uint64 (...), whatever is above their 4 * bits bits -> int16 (..., 4)."""
     shifts = (fmt.bits * np.arange(LANES)).astype(np.uint64)
-    codes = (blocks[..., None] >> shifts).astype(np.int64)
-    place = codes & (1 << fmt.bits - 1) - 1
-    magnitudes = np.array(fmt.codebook, np.int16)[place]
-    return np.where(codes >> fmt.bits - 1 & 1, -magnitudes, magnitudes)
+    return from_codes((blocks[..., None] >> shifts).astype(np.int64), fmt)

@@ -67,7 +67,7 @@ int main(int argc, char **argv) {
 
     while (get(&h, 1)) {
         std::vector<uint64_t> abuf(h.abuf), pbuf(h.pbuf);
-        std::vector<uint16_t> wbuf((size_t)h.wbuf*COLUMNS);
+        std::vector<uint16_t> wbuf((size_t)h.wbuf*PARTS);
         std::vector<uint32_t> words(h.words);
         if (!get(abuf.data(), abuf.size()) || !get(wbuf.data(), wbuf.size()) ||
             !get(pbuf.data(), pbuf.size()) || !get(words.data(), words.size())) return 1;
@@ -100,7 +100,7 @@ int main(int argc, char **argv) {
             dut.read_valid  = read_valid[LATENCY];
             dut.read_data   = read_valid[LATENCY] ? read_data[LATENCY] : 0x5a5a5a5a5a5a5a5aull;
             dut.pbuf_data   = pbuf_data[LATENCY];
-            set_words(dut.wbuf_data, &wbuf[(size_t)(w_address[LATENCY] % h.wbuf)*COLUMNS], COLUMNS);
+            set_words(dut.wbuf_data, &wbuf[(size_t)(w_address[LATENCY] % h.wbuf)*PARTS], PARTS);
             dut.eval();
             for (int i = LATENCY; i > 1; i--) {
                 read_data[i]  = read_data[i - 1];

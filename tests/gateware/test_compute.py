@@ -5,7 +5,9 @@ import pytest
 from compute_sim import DONE, ERROR, RESET, Case, program, simulate
 from isa_model import compute, pack_param
 
+from litepress.host.codecs.stored import unpack_words
 from litepress.spec import isa
+from litepress.spec.arch import Arch
 
 DEPTHWISE, POOL = isa.FLAG_DEPTHWISE, isa.FLAG_POOL
 OUT = 1024   # The half of ABUF that results go to.
@@ -13,14 +15,16 @@ OUT = 1024   # The half of ABUF that results go to.
 # Clocks of a GO beside its operands when nothing stalls (docs/compute.md): up to the first operand
 # and from the last operand to the last result's write, less the channels of the last group.
 FIRST_OPERAND, LAST_RESULT = 14, 23
+CODES_LATER = 4   # By so much later the last result of an array of codes.
 
 
-def memories(rng, columns, abuf=2048, wbuf=512, pbuf=256, shift=(8, 28)):
-    """Random ABUF, WBUF and PBUF; shifts so that few results are clamped."""
+def memories(rng, parts, abuf=2048, wbuf=512, pbuf=256, shift=(8, 28)):
+    """Random ABUF, WBUF (words of so many parts of 16 bits) and PBUF; shifts so that few results
+    are clamped."""
     records = [pack_param(int(rng.integers(1 << 16)), int(rng.integers(*shift)),
                           int(rng.integers(-1 << 34, 1 << 34))) for _ in range(pbuf)]
     return (rng.integers(-32768, 32768, (abuf, 4)).astype(np.int16),
-            rng.integers(-32768, 32768, (wbuf, columns)).astype(np.int16),
+            rng.integers(-32768, 32768, (wbuf, parts)).astype(np.int16),
             np.array(records, np.uint64))
 
 
@@ -44,22 +48,25 @@ def layer(h, w, cin, cout, kernel=1, stride=1, pad=0, columns=4, depthwise=False
         FLAGS=DEPTHWISE if depthwise else 0) | values
 
 
-def expected(case, gos, columns):
-    abuf = case.abuf.tolist()
+def expected(case, gos, arch):
+    abuf, wbuf = case.abuf.tolist(), case.wbuf
+    if isinstance(arch, Arch):
+        wbuf = unpack_words(wbuf.view(np.uint8), arch.weight_format).T
     result = case.abuf.tolist()
     for r in gos:
-        compute(abuf, case.wbuf.tolist(), case.pbuf.tolist(), r, columns)
+        compute(abuf, wbuf.tolist(), case.pbuf.tolist(), r, len(wbuf[0]))
         result = abuf
     return np.array(result)
 
 
-def check(named, columns, requant_dsps=2):
-    """Run cases (name, Case, gos) and compare; returns the outcomes."""
-    outcomes = simulate([case for _, case, _ in named], columns, requant_dsps)
+def check(named, arch, **options):
+    """Run cases (name, Case, gos) and compare; returns the outcomes. arch: of codes, or the columns
+    of one of multipliers; options: ComputeEngine's."""
+    outcomes = simulate([case for _, case, _ in named], arch, **options)
     for (name, case, gos), outcome in zip(named, outcomes, strict=True):
         assert outcome.status == DONE, f"{name}: status {outcome.status}, {outcome}"
         assert outcome.completed == len(gos), name
-        wrong = (outcome.abuf != expected(case, gos, columns)).any(1).nonzero()[0]
+        wrong = (outcome.abuf != expected(case, gos, arch)).any(1).nonzero()[0]
         assert not len(wrong), f"{name}: {len(wrong)} vectors differ, first at {wrong[:5]}"
         assert outcome.busy == outcome.mac + outcome.stall_abuf + outcome.stall_requant, name
     return outcomes
@@ -147,21 +154,25 @@ def random_registers(rng, columns):
     return r
 
 
-@pytest.mark.parametrize("columns", [4, 12])
-def test_random_registers(columns):
-    rng = np.random.default_rng(100 + columns)
+def random_cases(rng, columns, parts, most, **fixed):
+    """(name, Case, gos) of random registers, with and without stalls, some ``most`` operands."""
     named, spent = [], 0
-    while spent < 150_000:
-        r = random_registers(rng, columns)
+    while spent < most:
+        r = random_registers(rng, columns) | fixed
         size = 1
         for name in ("COUT", "OUT_ROWS", "OUT_VECS", "CIN", "KH", "KW"):
             size *= max(1, r[name])
         if size > 8_000:
             continue
         spent += size
-        case = Case(*memories(rng, columns), program(r))
+        case = Case(*memories(rng, parts), program(r))
         named.append(with_stalls(rng, f"{len(named)}: {r}", case, [r])[int(rng.integers(2))])
-    check(named, columns)
+    return named
+
+
+@pytest.mark.parametrize("columns", [4, 12])
+def test_random_registers(columns):
+    check(random_cases(np.random.default_rng(100 + columns), columns, columns, 150_000), columns)
 
 
 def test_sequence_reads_what_it_wrote():
@@ -231,3 +242,64 @@ def test_an_operand_every_clock(name, shape):
     operands *= r["COUT"] if r["FLAGS"] & DEPTHWISE else -(-r["COUT"] // 4)
     assert outcome.mac == operands
     assert outcome.busy <= operands + FIRST_OPERAND + LAST_RESULT + 4
+
+
+# Arrays of codes ----------------------------------------------------------------------------------
+
+CODES = [("pot4", 8, "row"), ("apot4", 8, "static"), ("pot3", 32, "row")]
+
+
+def codes(array, columns):
+    """(Arch, 16-bit parts of a word of WBUF)."""
+    arch = Arch(columns=columns, array=array)
+    return arch, columns * arch.weight_bits // 16
+
+
+@pytest.mark.parametrize("array, columns, organisation", CODES)
+def test_codes(array, columns, organisation):
+    """Layers, then registers of any value, of any pixels."""
+    arch, parts = codes(array, columns)
+    rng, named = np.random.default_rng(columns), []
+    for name, shape in LAYERS.items():
+        r = layer(columns=columns, **shape)
+        if not r["FLAGS"]:
+            named += with_stalls(rng, name, Case(*memories(rng, parts, shift=(0, 16)), program(r)),
+                                 [r])
+    named += random_cases(rng, columns, parts, 60_000, FLAGS=0)
+    check(named, arch, organisation=organisation)
+
+
+@pytest.mark.parametrize("flags", [DEPTHWISE, POOL, DEPTHWISE | POOL])
+def test_codes_are_for_dense_layers(flags):
+    arch, parts = codes("pot4", 8)
+    rng = np.random.default_rng(7)
+    good = layer(h=4, w=8, cin=4, cout=9)
+    bad = Case(*memories(rng, parts), program(good | {"FLAGS": flags}))
+    after = Case(*memories(rng, parts), program(good))
+    failed, passed = simulate([bad, after], arch)
+    assert failed.status == ERROR and failed.completed == 0
+    assert (failed.abuf == bad.abuf).all()
+    assert passed.status == DONE and (passed.abuf == expected(after, [good], arch)).all()
+
+
+def test_codes_after_a_reset():
+    arch, parts = codes("pot4", 8)
+    rng = np.random.default_rng(8)
+    r = layer(h=3, w=9, cin=9, cout=11, kernel=3, pad=1)
+    good = Case(*memories(rng, parts), program(r))
+    cases = []
+    for clock in range(20, 420, 13):
+        cases += [Case(good.abuf, good.wbuf, good.pbuf, good.words, reset_at=clock), good]
+    outcomes, want = simulate(cases, arch), expected(good, [r], arch)
+    assert all(o.status == RESET for o in outcomes[::2])
+    assert all(o.status == DONE and (o.abuf == want).all() for o in outcomes[1::2])
+
+
+def test_codes_an_operand_every_clock():
+    arch, parts = codes("pot4", 8)
+    r = layer(columns=8, h=6, w=16, cin=16, cout=16, kernel=3, pad=1)
+    case = Case(*memories(np.random.default_rng(9), parts), program(r))
+    outcome, = check([("3x3", case, [r])], arch)
+    operands = r["OUT_ROWS"] * r["OUT_VECS"] * r["CIN"] * 9 * 2
+    assert outcome.mac == operands
+    assert outcome.busy <= operands + FIRST_OPERAND + LAST_RESULT + CODES_LATER + 8

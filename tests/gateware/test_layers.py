@@ -1,9 +1,9 @@
 """Random layers, formats, tilings and chains: the accelerator against the golden model.
 
 Networks of random shapes, strides, paddings and storage formats, planned for arrays of 16, 64 and
-128 multipliers, and for arrays of deltas, by a planner that takes any tiling, chain or pipeline
-that fits; then executed under Verilator on a DRAM with random stalls. The output must be the golden
-model's, byte by byte, and where all tensors have places of their own, so must they.
+128 multipliers, and for arrays of deltas and of codes, by a planner that takes any tiling, chain or
+pipeline that fits; then executed under Verilator on a DRAM with random stalls. The output must be
+the golden model's, byte by byte, and where all tensors have places of their own, so must they.
 """
 
 from functools import lru_cache
@@ -16,6 +16,7 @@ from networks import random_network
 from bench import Bench, Run
 from litepress.host import plan as planner
 from litepress.host.golden import Golden
+from litepress.host.graph import CONV
 from litepress.host.pack import pack
 from litepress.soc.alone import region
 from litepress.spec.arch import MAC, Arch
@@ -24,7 +25,9 @@ from litepress.spec.image import PROGRAM
 ARCHS = {16: Arch(4, 2048, 2048, 128, 256), 64: Arch(16, 4096, 2048, 256, 512),
          128: Arch(32, 4096, 2048, 256, 512),
          "32 by 4 bits": Arch(8, 2048, 2048, 128, 256, "delta4"),
-         "128 by 3 bits": Arch(32, 4096, 2048, 256, 512, "delta3")}
+         "128 by 3 bits": Arch(32, 4096, 2048, 256, 512, "delta3"),
+         "32 by pot4": Arch(8, 2048, 2048, 128, 256, "pot4"),
+         "96 by apot4": Arch(24, 4096, 2048, 256, 512, "apot4")}
 ACTIVATIONS = ["zfpi8", "raw8", "raw16", "zfpe12", "zfpi6u", "zfpe5", "raw8u", "zfpi11nu", "ebpc8",
                "ebpc8u", "zfpi9n"]
 WEIGHTS = ["raw16", "raw8", "zfpe8", "zfpi8", "zfpi6n", "zfpe13", "delta2", "delta4", "delta5",
@@ -39,9 +42,15 @@ def bench(arch):
 def network(rng, seed, stored):
     """stored: the format the array takes, or None."""
     activations = ACTIVATIONS if seed % 3 else ACTIVATIONS[seed // 3 % len(ACTIVATIONS)]
-    return random_network(seed, activations, str(stored or WEIGHTS[seed % len(WEIGHTS)]),
-                          layers=int(rng.integers(2, 6)), most=26, channels=44,
-                          depthwise=(3,) if stored else (3, 5))
+    net = random_network(seed, activations, str(stored or WEIGHTS[seed % len(WEIGHTS)]),
+                         layers=int(rng.integers(2, 6)), most=26, channels=44,
+                         depthwise=(3,) if stored else (3, 5))
+    for layer in net.layers:
+        if stored and stored.codebook and layer.op == CONV:
+            # Every code as often, instead of the highest levels.
+            levels = np.array(stored.codebook) * rng.choice([-1, 1], (*layer.weights.shape, 1))
+            layer.weights = rng.permuted(levels, axis=-1)[..., 0].astype(np.int16)
+    return net
 
 
 def run_case(arch, seed, patch):

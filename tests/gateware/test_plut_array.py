@@ -76,6 +76,9 @@ CONFIGURATIONS = [
     ("static", "pot", 4, 8, True, 2, True, 0.2),
     ("static", "pot", 3, 8, False, 3, True, 0),
     ("static", ODD, 4, 8, True, 1, False, 0),
+    ("static", "pot", 4, 16, True, 2, True, 0.2),
+    ("static", ODD, 4, 16, False, 2, True, 0),
+    ("static", "apot", 4, 11, True, 1, False, 0.2),
     ("shift", "pot", 4, 8, True, 2, True, 0),
     ("shift", "pot", 4, 16, True, 1, False, 0.2),
     ("shift", "pot", 3, 8, False, 2, True, 0.2),
@@ -185,8 +188,8 @@ def test_a_group_that_begins_again(columns, codebook):
      r"codebook \(0, 1, 2, 128\): allowed are magnitudes of 0 to 127, not all 0"),
     (lambda: PlutArray(2, "pot", 4, "dynamic"),
      "organisation 'dynamic': allowed are row and static"),
-    (lambda: PlutArray(2, "pot", 4, "static"),
-     "static table for pixels of 16 bits: allowed are 8"),
+    (lambda: PlutArray(2, "pot", 4, "static", x_bits=17),
+     "static table for pixels of 17 bits: allowed are 1 to 16"),
     (lambda: ShiftArray(2, "apot", 4), r"shifters have \(0, 1, 2, 4, 8, 16, 32, 64\)"),
 ])
 def test_errors(make, text):

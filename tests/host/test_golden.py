@@ -26,6 +26,16 @@ def calibrated():
                                                   ("zfpe12", "zfpe12"), ("zfpe5", "zfpe7"),
                                                   ("zfpi6n", "zfpi6"), ("raw8", "ebpc8")])
 def test_every_tensor_equals_the_reference(calibrated, arch, weights, activations):
+    check_every_tensor(calibrated, arch, weights, activations)
+
+
+@pytest.mark.parametrize("arch", ["tiny-delta4", "tiny-pot4", "sim-pot4"])
+@pytest.mark.parametrize("activations", ["raw8", "zfpi11"])
+def test_every_tensor_of_weights_as_they_are_stored(calibrated, arch, activations):
+    check_every_tensor(calibrated, arch, ARCHS[arch].array, activations)
+
+
+def check_every_tensor(calibrated, arch, weights, activations):
     graph, calibration, images = calibrated
     network = quantize(graph, calibration, weights, activations, bias_correction=False)
     expected = {}

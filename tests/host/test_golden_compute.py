@@ -5,6 +5,7 @@ import isa_model
 import numpy as np
 import pytest
 
+from litepress.host.codecs.stored import unpack_words
 from litepress.host.golden_compute import compute, vector
 from litepress.spec import isa
 from litepress.spec.arch import Arch
@@ -109,3 +110,25 @@ def test_vector_equal(kind, seed):
             expected.append(one)
         vector(flat := abuf.reshape(DEPTH, -1).copy(), vbuf, pbuf, r)
         np.testing.assert_array_equal(flat.reshape(abuf.shape), np.stack(expected, axis=1), str(r))
+
+
+@pytest.mark.parametrize("array, columns", [("pot3", 32), ("pot4", 8), ("apot4", 24)])
+def test_codes(array, columns):
+    arch = Arch(columns, array=array)
+    rng = np.random.default_rng(columns)
+    abuf = rng.integers(-32768, 32768, (DEPTH, 4)).astype(np.int16)
+    wbuf = rng.integers(0, 256, (64, arch.wbuf_lanes)).astype(np.int16)
+    weights = unpack_words(wbuf.astype(np.uint8), arch.weight_format).T.tolist()
+    records = [isa_model.pack_param(int(rng.integers(32768, 65536)), int(rng.integers(2, 12)),
+                                    int(rng.integers(-2**20, 2**20))) for _ in range(64)]
+    pbuf = np.array(records, np.uint64).view(np.int16).reshape(-1, 4)
+    for _ in range(12):
+        r = registers(rng, "dense") | {"COUT": int(rng.integers(1, 40)),
+                                       "W_STEP": int(rng.integers(4))}
+        r["OUT_ROW"] = r["OUT_VECS"] * r["COUT"]
+        expected, got = abuf.tolist(), abuf.copy()
+        isa_model.compute(expected, weights, records, r, columns)
+        compute(got, wbuf, pbuf, r, arch)
+        np.testing.assert_array_equal(got, expected)
+    with pytest.raises(ValueError, match=f"FLAGS = 1: array {array} does dense"):
+        compute(abuf, wbuf, pbuf, r | {"FLAGS": isa.FLAG_DEPTHWISE}, arch)

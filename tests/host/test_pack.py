@@ -20,7 +20,7 @@ from litepress.host.pack import PackError, encode_weights, pack
 from litepress.host.plan import PlanError, plan
 from litepress.host.reference import run_reference, store_weights
 from litepress.spec import isa
-from litepress.spec.arch import ARCHS, Arch
+from litepress.spec.arch import ARCHS, ARRAYS, Arch
 from litepress.spec.formats import Format
 from litepress.spec.image import PARAMS, PROGRAM
 
@@ -254,12 +254,21 @@ def test_weight_bytes(columns, op, fmt):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6])
-def test_weights_as_they_are_stored(bits):
-    """Two tiles of an array of deltas: the words LOAD brings into WBUF make the weights."""
-    b = Builder("w", (24, 6, 6), np.random.default_rng(bits), weights=f"delta{bits}")
+def test_numbers_of_arrays():
+    """Images that are there say them."""
+    assert ARRAYS == ("mac", "delta2", "delta3", "delta4", "delta5", "delta6", "pot3", "pot4",
+                      "apot4")
+
+
+@pytest.mark.parametrize("array", ARRAYS[1:])
+def test_weights_as_they_are_stored(array):
+    """Two tiles of such an array: the words LOAD brings into WBUF make the weights."""
+    bits = Format.parse(array).bits
+    b = Builder("w", (24, 6, 6), np.random.default_rng(bits), weights=array)
     b.conv("input", 42, 3)
-    arch = Arch(32, 4096, 1024, 64, array=f"delta{bits}")
+    b.net.layers[-1].weights //= 10      # Among all the levels of a codebook.
+    arch = Arch(32, 4096, 1024, 64, array=array)
+    assert arch.head_words == (-(-8 // bits) if array.startswith("delta") else 0)
     p = plan(b.net, arch).layers[-1]
     data = encode_weights(p, arch)
     assert len(data) == 4 * (arch.head_words + 24 * 9) * (bits + -(-10 * bits // 32))
@@ -274,7 +283,7 @@ def test_weights_as_they_are_stored(bits):
                 found[first:first + n] = tile[:n]
     np.testing.assert_array_equal(found, expected)
     p.layer.weight_format = Format.parse("raw8")
-    with pytest.raises(PlanError, match=f"format raw8: array delta{bits} takes"):
+    with pytest.raises(PlanError, match=f"format raw8: array {array} takes {array}"):
         plan(b.net, arch)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import litepress
-from litepress.bench import delta_soc
+from litepress.bench import delta_soc, pot_soc
 from litepress.host.device import DeviceError
 from litepress.host.device.sim import SimDevice
 from litepress.host.evaluate import accuracy
@@ -68,6 +68,19 @@ def test_an_array_of_deltas():
             np.testing.assert_array_equal(sim.run(x), golden.run(x))
         with pytest.raises(DeviceError, match=r"array='mac'.* has .*array='delta4'"):
             sim.load(other)
+
+
+@pytest.mark.slow
+def test_an_array_of_codes():
+    """ResNet-20 with power-of-two weights, which its SoC takes as they are stored."""
+    xs, _ = pot_soc.vectors("test", 2)
+    image = pot_soc.image_of(pot_soc.CASES[0], None, 2)
+    with SimDevice(build_sim("sim-pot4"), preload=image) as sim, \
+            litepress.connect("golden") as golden:
+        sim.load(image)
+        golden.load(image)
+        for x in xs:
+            np.testing.assert_array_equal(sim.run(x), golden.run(x))
 
 
 def test_lossless_activations_change_nothing():
