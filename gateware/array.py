@@ -185,7 +185,8 @@ class MacArray(LiteXModule):
 
     def multiply(self, lane, column):
         """Their product, ``multiply_latency`` clocks later: a signed Signal."""
-        multiplier = Multiplier(self.x_bits, self.w_bits, self.primitive)
+        multiplier = Multiplier(self.x_bits, self.w_bits, self.primitive,
+            name=f"array_{column}_{lane}")
         self.submodules += multiplier
         self.comb += [
             multiplier.a.eq(self._operands[lane]),

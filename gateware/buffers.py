@@ -44,11 +44,12 @@ class _Ram(LiteXModule):
     READ_LATENCY clocks in all.
 
     A memory of many words is many EBRs: with one address register for all of them the wires between
-    limit the clock. Every EBRS of them have registers of their own.
+    limit the clock. Every EBRS of them have registers of their own, and are a memory of the name
+    ``name`` and the number of its lowest bit.
     """
     EBRS, EBR_BITS = 4, 2**14   # EBRs of a register; what one holds, as powers of two go.
 
-    def __init__(self, depth, width, primitive=False):
+    def __init__(self, name, depth, width, primitive=False):
         self.we            = Signal()
         self.write_address = Signal(max=max(depth, 2))
         self.write_data    = Signal(width)
@@ -69,7 +70,7 @@ class _Ram(LiteXModule):
 
             # What a read of the address being written gives does not matter (the program orders
             # the accesses): without no_rw_check Yosys would build a bypass round the block RAM.
-            memory = Memory(high - low, depth)
+            memory = Memory(high - low, depth, name=f"{name}_{low}")
             write = memory.get_port(write_capable=True)
             read  = memory.get_port(mode=READ_FIRST)
             self.specials += memory, write, read
@@ -163,7 +164,7 @@ class ActivationBuffer(LiteXModule):
 
         low   = log2_int(depth//banks)
         high  = log2_int(depth)
-        rams  = [_Ram(depth//banks, VECTOR_BITS, primitive) for _ in range(banks)]
+        rams  = [_Ram(f"abuf_{i}", depth//banks, VECTOR_BITS, primitive) for i in range(banks)]
         self.submodules += rams
 
         def arbitrate(*endpoints):
@@ -252,7 +253,7 @@ class WeightBuffer(LiteXModule):
         data = Cat(*(self.write.data[VALUE_BITS*i:VALUE_BITS*i + lane_bits] for i in range(LANES)))
         self.comb += self.write.ready.eq(1)
         for slot in range(columns//LANES):
-            ram = _Ram(depth, LANES*lane_bits, primitive)
+            ram = _Ram(f"{name}_{slot}", depth, LANES*lane_bits, primitive)
             self.submodules += ram
             self.comb += [
                 ram.we.eq(self.write.valid & (self.write.slot == slot)),
@@ -290,8 +291,8 @@ class ParamBuffer(LiteXModule):
         # # #
 
         self.comb += self.write.ready.eq(1)
-        for port in (self.read, self.vector_read):
-            ram = _Ram(depth, VECTOR_BITS, primitive)
+        for i, port in enumerate((self.read, self.vector_read)):
+            ram = _Ram(f"pbuf_{i}", depth, VECTOR_BITS, primitive)
             self.submodules += ram
             self.comb += [
                 ram.we.eq(self.write.valid),

@@ -22,10 +22,12 @@ class Multiplier(LiteXModule):
         Widths of the signed operands.
     primitive : bool
         Instantiate MULT18X18D (ECP5) instead of the behavioural twin.
+    name : str
+        Of that cell in the netlist, where a floorplan is to find it.
     """
     latency = 2
 
-    def __init__(self, a_bits=16, b_bits=16, primitive=False):
+    def __init__(self, a_bits=16, b_bits=16, primitive=False, name=""):
         for bits in (a_bits, b_bits):
             if not 2 <= bits <= DSP_BITS:
                 raise ValueError(f"multiplier: operand of {bits} bits: allowed are 2 to {DSP_BITS}")
@@ -36,7 +38,7 @@ class Multiplier(LiteXModule):
         # # #
 
         if primitive:
-            self._primitive()
+            self._primitive(name)
         else:
             a = Signal((a_bits, True), reset_less=True)
             b = Signal((b_bits, True), reset_less=True)
@@ -47,12 +49,12 @@ class Multiplier(LiteXModule):
             ]
             self.p.reset_less = True
 
-    def _primitive(self):
+    def _primitive(self, name):
         # Unsigned copies, extended: Yosys reads a design again, unmapped, for the sake of bits of a
         # signed wire on an instance.
         a, b, p = Signal(DSP_BITS), Signal(DSP_BITS), Signal(2*DSP_BITS)
         self.comb += [a.eq(self.a), b.eq(self.b), self.p.eq(p)]
-        self.specials += Instance("MULT18X18D",
+        self.specials += Instance("MULT18X18D", name=name,
             # nextpnr models a registered multiplier only with both inputs registered.
             p_REG_INPUTA_CLK = "CLK0",
             p_REG_INPUTA_CE  = "CE0",
