@@ -15,10 +15,11 @@ from litex.gen import *
 from litex.soc.interconnect.csr import *
 from migen import *
 
-from ..spec import isa
+from ..spec import formats, isa
 from ..spec.arch import MAC
 from ..spec.formats import LANES, VALUE_BITS
 from .buffers import ActivationBuffer, ParamBuffer, WeightBuffer
+from .command import ENGINES
 from .compute import ComputeEngine
 from .counters import Counters
 from .dispatch import Dispatcher, Error, Supervisor
@@ -26,6 +27,13 @@ from .dma import RegionReader, RegionWriter
 from .load import LoadEngine
 from .store import StoreEngine
 from .vector import VectorEngine
+
+# What ``codecs`` chooses from: the kinds of format of each; the options of LOAD and STORE for them.
+CODECS    = {"zfpe": (formats.ZFPE,), "zfpi": tuple(formats.ZFPI_KINDS), "ebpc": formats.EBPC_KINDS,
+             "delta": (formats.DELTA,), "pot": (formats.POT, formats.APOT)}
+RAW_KINDS = (formats.RAW8, formats.RAW8U, formats.RAW16)
+STORES    = {"zfpe": "classic", "zfpi": "improved", "ebpc": "ebpc"}
+LOADS     = STORES | {"delta": "delta", "pot": "codebooks"}
 
 # Accelerator --------------------------------------------------------------------------------------
 
@@ -42,11 +50,18 @@ class Accelerator(LiteXModule):
     primitive : bool
         Instantiate ECP5's primitives where Yosys makes less of the same: the multipliers, wide
         multiplexers, the memories' address registers.
+    codecs : sequence of str
+        Of CODECS: the formats LOAD and STORE carry beside raw ones. A GO in another one is an
+        error (FORMAT).
+    vector : bool
+        With VECTOR. A word for it is an error (ILLEGAL) where it is not there.
     **options : dict
         Further parameters of ComputeEngine.
 
     Attributes
     ----------
+    kinds, engines : list of int
+        Keys of spec.formats.KINDS and of isa.ENGINES: what there is.
     start, abort : Signal
         In: pulses.
     program, program_words : Signal(32)
@@ -63,7 +78,12 @@ class Accelerator(LiteXModule):
         Profile memory: slot*16 + counter (isa.COUNTERS); data two clocks later.
     """
     def __init__(self, arch, fetch_port, read_port, write_port, watchdog=2**20, go_limit=2**27,
-        primitive=False, **options):
+        primitive=False, codecs=tuple(CODECS), vector=True, **options):
+        for codec in codecs:
+            if codec not in CODECS:
+                raise ValueError(f"accelerator: codec {codec!r}: allowed are {', '.join(CODECS)}")
+        self.kinds   = sorted([*RAW_KINDS, *(k for name in codecs for k in CODECS[name])])
+        self.engines = [e for e in ENGINES if vector or e != isa.VECTOR]
         self.start           = Signal()
         self.abort           = Signal()
         self.program         = Signal(32)
@@ -91,22 +111,27 @@ class Accelerator(LiteXModule):
         dmas = (fetch, read, write)
 
         # Engines and their queues: reset while no program runs. ---------------------------------
-        self.dispatcher = dispatcher = ResetInserter()(Dispatcher())
+        self.dispatcher = dispatcher = ResetInserter()(Dispatcher(engines=self.engines))
         self.load       = load       = ResetInserter()(LoadEngine(arch.wbuf_lanes,
-            primitive=primitive))
+            primitive=primitive, **{option: name in codecs for name, option in LOADS.items()}))
         self.compute    = compute    = ResetInserter()(ComputeEngine(arch,
             abuf.compute_read, abuf.compute_write, wbuf.read, pbuf.read, primitive, **options))
-        self.store      = store      = ResetInserter()(StoreEngine(abuf.store_read))
-        self.vector     = vector     = ResetInserter()(VectorEngine(arch,
-            abuf.vector_read, abuf.vector_write, vbuf.read, pbuf.vector_read, primitive))
-        engines   = {isa.LOAD: load, isa.COMPUTE: compute, isa.STORE: store, isa.VECTOR: vector}
+        self.store      = store      = ResetInserter()(StoreEngine(abuf.store_read,
+            **{option: name in codecs for name, option in STORES.items()}))
+        engines = {isa.LOAD: load, isa.COMPUTE: compute, isa.STORE: store}
+        if vector:
+            # Where it is not, nothing reads VBUF and PBUF's second copy, and Yosys drops them.
+            self.vector = ResetInserter()(VectorEngine(arch,
+                abuf.vector_read, abuf.vector_write, vbuf.read, pbuf.vector_read, primitive))
+            engines[isa.VECTOR] = self.vector
         frontends = {}
         for e, engine in engines.items():
             frontends[e] = engine.frontend
             self.comb += dispatcher.queues[e].connect(engine.sink)
         for frontend in frontends.values():
             for e, count in frontend.counts.items():
-                self.comb += count.eq(frontends[e].completed)
+                if e in frontends:
+                    self.comb += count.eq(frontends[e].completed)
 
         # Data -----------------------------------------------------------------------------------
         self.comb += [
@@ -125,7 +150,9 @@ class Accelerator(LiteXModule):
 
         # Errors ---------------------------------------------------------------------------------
         errors = [dispatcher.error, load.error, store.error]
-        for e in (isa.COMPUTE, isa.VECTOR):
+        for e in self.engines:
+            if e not in (isa.COMPUTE, isa.VECTOR):
+                continue
             error = Error(isa.ENGINES[e])
             self.comb += If(frontends[e].illegal,
                 *error.raises("ILLEGAL", frontends[e].word)
@@ -148,6 +175,9 @@ class Accelerator(LiteXModule):
             busy     += [frontend.busy]
             idle     += [frontend.idle]
             held     += frontend.waiting.values()
+        if not vector:
+            busy.append(Constant(0))      # ``stuck`` has a bit for it.
+        step    = self.vector.step if vector else Constant(0)
         running = supervisor.running
         for module in (dispatcher, *engines.values()):
             self.comb += module.reset.eq(~running)
@@ -163,7 +193,7 @@ class Accelerator(LiteXModule):
             supervisor.end.eq(dispatcher.end),
             supervisor.idle.eq(fetch.idle & read.idle & write.idle),
             supervisor.executed.eq(Reduce("OR", executed)),
-            supervisor.progress.eq(supervisor.executed | compute.mac | vector.step |
+            supervisor.progress.eq(supervisor.executed | compute.mac | step |
                 fetch.moved | read.moved | write.moved),
             supervisor.stuck.eq(Cat(*busy, *held)),
             dispatcher.start.eq(supervisor.begin),
@@ -196,8 +226,8 @@ class Accelerator(LiteXModule):
             "write_words"   : write.sink.valid & write.sink.ready,
             "fetch_words"   : dispatcher.taken,
             "stall_vector"  : waiting[isa.VECTOR],
-            "vector_busy"   : vector.frontend.busy,
-            "vector_stall"  : vector.stall,
+            "vector_busy"   : self.vector.frontend.busy if vector else 0,
+            "vector_stall"  : self.vector.stall if vector else 0,
         }
         for name, event in counters.events.items():
             self.comb += event.eq(events[name])

@@ -32,6 +32,13 @@ class Dispatcher(LiteXModule):
 
     END and MARK wait until the queues are empty and the engines idle.
 
+    Parameters
+    ----------
+    queue_depth : int
+        Words a queue holds.
+    engines : tuple of int
+        Those there are.
+
     Attributes
     ----------
     start : Signal
@@ -50,7 +57,7 @@ class Dispatcher(LiteXModule):
     taken : Signal
         Out: a word was taken.
     """
-    def __init__(self, queue_depth=isa.QUEUE_DEPTH):
+    def __init__(self, queue_depth=isa.QUEUE_DEPTH, engines=ENGINES):
         self.start         = Signal()
         self.program       = Signal(32)
         self.program_words = Signal(32)
@@ -86,7 +93,7 @@ class Dispatcher(LiteXModule):
         engine = word[isa.ENGINE_SHIFT:]
         sinks  = {}
         empty  = []
-        for e in ENGINES:
+        for e in engines:
             queue = stream.SyncFIFO([("data", 32)], queue_depth, buffered=True)
             setattr(self.submodules, f"queue_{isa.ENGINES[e]}", queue)
             sinks[e]       = queue.sink

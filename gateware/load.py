@@ -32,8 +32,8 @@ class LoadEngine(LiteXModule):
     ----------
     columns : int
         Columns of the array: a WBUF word has columns/4 vectors.
-    ebpc : bool
-        With the ebpc formats.
+    ebpc, classic, improved, delta, codebooks : bool
+        With the codecs of the ebpc formats, and of those FormatCheck names.
     primitive : bool
         See EBPCDecoder.
 
@@ -53,7 +53,8 @@ class LoadEngine(LiteXModule):
         ILLEGAL (detail: the word), FORMAT (the register), PARAMETER (LANE_BLOCKS or SEGMENT, as a
         program word), STREAM (see SegmentReader).
     """
-    def __init__(self, columns, ebpc=True, primitive=False):
+    def __init__(self, columns, ebpc=True, primitive=False, classic=True, improved=True, delta=True,
+        codebooks=True):
         self.frontend = frontend = CommandFrontend(isa.LOAD)
         self.sink     = frontend.sink
         self.address  = stream.Endpoint([("address", OFFSET_BITS)])
@@ -70,10 +71,10 @@ class LoadEngine(LiteXModule):
         # # #
 
         r = frontend.r
-        self.format   = form     = FormatCheck(ebpc=ebpc)
+        self.format   = form     = FormatCheck(classic, improved, ebpc, delta, codebooks)
         self.incoming = incoming = WordAddresses()
         self.outgoing = outgoing = VectorAddresses()
-        self.decoder  = decoder  = BlockDecoder()
+        self.decoder  = decoder  = BlockDecoder(classic, improved, delta, codebooks)
 
         # Control --------------------------------------------------------------------------------
         to_wbuf = Signal()

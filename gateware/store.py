@@ -81,8 +81,8 @@ class StoreEngine(LiteXModule):
     ----------
     port : ReadPort
         ABUF's ``store_read``.
-    ebpc : bool
-        With the ebpc formats.
+    ebpc, classic, improved : bool
+        With the codecs of the ebpc formats, and of those FormatCheck names.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class StoreEngine(LiteXModule):
     error : Error
         ILLEGAL (detail: the word), FORMAT (the register) or PARAMETER (SEGMENT, as a program word).
     """
-    def __init__(self, port, ebpc=True):
+    def __init__(self, port, ebpc=True, classic=True, improved=True):
         self.frontend = frontend = CommandFrontend(isa.STORE)
         self.sink     = frontend.sink
         self.writes   = stream.Endpoint([("address", OFFSET_BITS), ("data", WORD_BITS)])
@@ -108,11 +108,11 @@ class StoreEngine(LiteXModule):
         # # #
 
         r = frontend.r
-        self.format   = form     = FormatCheck(ebpc=ebpc, delta=False,
+        self.format   = form     = FormatCheck(classic, improved, ebpc, delta=False,
             codebooks=False)
         self.incoming = incoming = VectorAddresses()
         self.reader   = reader   = VectorReader(port)
-        self.encoder  = encoder  = BlockEncoder()
+        self.encoder  = encoder  = BlockEncoder(classic, improved)
         self.outgoing = outgoing = WordAddresses()
 
         # Control --------------------------------------------------------------------------------

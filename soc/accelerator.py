@@ -11,6 +11,7 @@ ACCEL_* and WIRE_RX_BYTES.
 """
 
 from ..gateware.accelerator import Accelerator
+from ..gateware.wideport import narrow_port
 from ..gateware.wire import WirePort
 from ..spec.formats import WORD_BITS
 
@@ -38,7 +39,8 @@ def add_wire(soc, receive, transmit, name="wire"):
 def add_accelerator(soc, arch, name="accel", sdram="sdram", **options):
     """Connect an accelerator of size ``arch`` (spec.arch.Arch) to the LiteDRAM core ``soc.sdram``.
 
-    options go to gateware.accelerator.Accelerator: ``primitive=True`` takes ECP5's DSP blocks.
+    options go to gateware.accelerator.Accelerator: ``primitive=True`` takes ECP5's DSP blocks,
+    ``codecs`` and ``vector`` leave out what a small FPGA has no room for.
 
     It takes three native ports of 32 bits, which go round the CPU's caches and an L2 cache: the SoC
     must have none (``l2_cache_size=0``), and firmware flushes the CPU's data cache after a run.
@@ -53,10 +55,12 @@ def add_accelerator(soc, arch, name="accel", sdram="sdram", **options):
                          f"allowed is none, it would hide the accelerator's writes "
                          f"(l2_cache_size=0)")
     soc.check_if_exists(name)
-    accel = Accelerator(arch, *(core.crossbar.get_port(mode=mode, data_width=WORD_BITS)
+    accel = Accelerator(arch, *(narrow_port(soc, core.crossbar, mode, WORD_BITS)
                                 for mode in ("read", "read", "write")), **options)
     accel.add_csr()
     soc.add_module(name=name, module=accel)
     for parameter, value in arch.as_dict().items():
         soc.add_constant(f"{name}_{parameter}".upper(), value)
+    soc.add_constant(f"{name}_FORMATS".upper(), sum(1 << kind for kind in accel.kinds))
+    soc.add_constant(f"{name}_ENGINES".upper(), sum(1 << engine for engine in accel.engines))
     return accel

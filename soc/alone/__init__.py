@@ -68,9 +68,10 @@ class BenchError(AssertionError):
 
 
 @lru_cache
-def build(arch, watchdog=WATCHDOG, go_limit=GO_LIMIT):
-    """Path of the simulation for that arch; compiles it (up to a minute) unless it is there."""
-    source = verilog(arch, watchdog, go_limit)
+def build(arch, watchdog=WATCHDOG, go_limit=GO_LIMIT, **options):
+    """Path of the simulation for that arch; compiles it (up to a minute) unless it is there.
+    options: further ones of gateware.accelerator.Accelerator."""
+    source = verilog(arch, watchdog, go_limit, **options)
     digest = hashlib.sha256((source + (HERE/"main.cpp").read_text()).encode())
     target = BUILD / digest.hexdigest()[:16]
     binary = target / "bench"
@@ -106,10 +107,10 @@ def build(arch, watchdog=WATCHDOG, go_limit=GO_LIMIT):
 
 
 class Bench:
-    """A compiled accelerator. ``run`` powers it up anew each time."""
+    """A compiled accelerator, see build. ``run`` powers it up anew each time."""
 
-    def __init__(self, arch, watchdog=WATCHDOG, go_limit=GO_LIMIT):
-        self.binary = build(arch, watchdog, go_limit)
+    def __init__(self, arch, watchdog=WATCHDOG, go_limit=GO_LIMIT, **options):
+        self.binary = build(arch, watchdog, go_limit, **options)
 
     def run(self, dram, runs):
         """dram: bytes, a multiple of 4; runs: list of Run, executed in turn on that DRAM.

@@ -15,7 +15,7 @@ CONTROL = ("start", "abort", "program", "program_words", "region_base", "region_
 
 
 class Top(LiteXModule):
-    def __init__(self, arch, watchdog, go_limit):
+    def __init__(self, arch, watchdog, go_limit, **options):
         self.cd_sys = ClockDomain("sys")
         self.ios    = [self.cd_sys.clk, self.cd_sys.rst]
 
@@ -38,7 +38,7 @@ class Top(LiteXModule):
                 self.comb += signal.eq(pin) if driven else pin.eq(signal)
                 self.ios.append(pin)
         self.accelerator = accelerator = Accelerator(arch, ports["fetch"], ports["read"],
-            ports["write"], watchdog, go_limit)
+            ports["write"], watchdog, go_limit, **options)
         for name in CONTROL:
             signal = getattr(accelerator, name)
             pin = Signal(len(signal), name=f"ctl_{name}")   # `program` is a keyword.
@@ -48,8 +48,8 @@ class Top(LiteXModule):
             self.ios.append(pin)
 
 
-def verilog(arch, watchdog, go_limit):
-    """Verilog of module ``top``, without comments (they hold the date)."""
-    top  = Top(arch, watchdog, go_limit)
+def verilog(arch, watchdog, go_limit, **options):
+    """Verilog of module ``top``, without comments (they hold the date). options: Accelerator's."""
+    top  = Top(arch, watchdog, go_limit, **options)
     text = str(convert(top, ios=set(top.ios), name="top"))
     return "".join(f"{line}\n" for line in text.splitlines() if not line.startswith("//"))

@@ -368,6 +368,59 @@ def test_error(bench, words, error, detail):
         assert status.clocks < GO_LIMIT + 2*WATCHDOG
 
 
+@pytest.fixture(scope="module")
+def small():
+    """What a small FPGA has room for."""
+    return Bench(ARCH, codecs=("zfpi",), vector=False, requant_dsps=1)
+
+
+def test_without_vector(small):
+    """COMPUTE does all there is to do, and VECTOR's words are errors."""
+    number = isa.STORE_REGS["FORMAT"][0]
+    ours   = {isa.word(isa.STORE, number, ZFPE8.code):
+              isa.word(isa.STORE, number, Format.parse("zfpi8").code)}
+    for kind in ("conv3x3", "depthwise", "add", "pool"):
+        words = [ours.get(word, word) for word in layer(kind).words]
+        dram = place(region_of(4), words)
+        out, (status,), _ = small.run(dram, [Run(4*PROGRAM, len(words), seed=4)])
+        assert status.done and out == Machine(ARCH, dram).run(words)
+    vector = Program().vector(KH=1).end().words
+    for words, error, detail in (
+            (vector, "ILLEGAL", vector[0]),
+            ([isa.word(isa.STORE, isa.WAIT_VECTOR, 1), END], "WATCHDOG", 0x08000),
+            ([isa.word(isa.STORE, isa.WAIT_COMPUTE, 1), END], "WATCHDOG", 0x02000)):
+        _, (status,), _ = small.run(place(bytes(4*REGION), words), [Run(4*PROGRAM, len(words))])
+        assert (status.done, status.error, status.detail) == (False, error, detail)
+
+
+def test_without_codecs(small):
+    """The formats of those there are not are errors, the others work."""
+    def move(name, engine):
+        p, fmt = Program(), Format.parse(name).code
+        p.load(ADDR=0, RUNS=1, RUN_LEN=8, FORMAT=fmt if engine == isa.LOAD else RAW16.code,
+               DST_MEM=isa.MEM_ABUF, DST=0)
+        p.store(ADDR=OUT, RUNS=1, RUN_LEN=8, SRC=0, after=p.all_done(),
+                FORMAT=fmt if engine == isa.STORE else RAW16.code)
+        words = p.end().words
+        dram = place(region_of(5), words)
+        out, (status,), _ = small.run(dram, [Run(4*PROGRAM, len(words))])
+        if status.done:
+            assert out == Machine(ARCH, dram).run(words)
+        return status.error, status.detail
+
+    for engine in (isa.LOAD, isa.STORE):
+        for name in ("raw8", "raw8u", "raw16", "zfpi8", "zfpi6u", "zfpi6n", "zfpi6nu"):
+            assert move(name, engine) == (None, 0), name
+        for name in ("zfpe8", "ebpc8", "ebpc8u", "delta4", "pot4", "apot4"):
+            assert move(name, engine) == ("FORMAT", Format.parse(name).code), name
+
+
+def test_codecs_have_names():
+    ports = [LiteDRAMNativePort(mode, 24, 32) for mode in ("read", "read", "write")]
+    with pytest.raises(ValueError, match="codec 'zip': allowed are zfpe, zfpi, ebpc, delta, pot"):
+        Accelerator(ARCHS["tiny"], *ports, codecs=("zip",))
+
+
 @pytest.mark.parametrize("offset, words, detail", [
     (REGION, 1, REGION), (REGION - 3, 10, REGION), (2**30 - 1, 5, 2**30 - 1)])
 def test_program_outside_the_region(bench, offset, words, detail):
