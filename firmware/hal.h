@@ -32,12 +32,18 @@ uint32_t hal_region_crc(uint32_t offset, uint32_t words);
 uint32_t hal_crc(const uint32_t *data, uint32_t words);
 void hal_region_sync(void);     /* Something else than the CPU has written to it. */
 
+/* The DRAM's PHY, where reads have to be trained. A lane is a byte of its bus. */
+void hal_phy_timing(uint32_t lane, uint32_t bitslip, uint32_t delay);
+void hal_phy_bursts_clear(void);
+uint32_t hal_phy_bursts(void);  /* Bit i: lane i has seen whole bursts since they were cleared. */
+
 uint64_t hal_cycles(void);      /* System clocks since reset. */
 uint32_t hal_clock_hz(void);
 
 /* The accelerator. */
 struct hal_arch {
 	uint32_t columns, abuf_depth, wbuf_depth, pbuf_depth, vbuf_depth, array;
+	uint32_t formats, engines;      /* Bit k: kind k of spec/formats.py, engine k of spec/isa.py. */
 };
 struct hal_accel {
 	uint32_t busy, done, error, detail;

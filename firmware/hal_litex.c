@@ -9,12 +9,13 @@
 #include <system.h>
 
 #include "hal.h"
+#include "training.h"
 
 #if defined(CONFIG_L2_SIZE) && CONFIG_L2_SIZE > 0
 #error "an L2 cache would hide the accelerator's writes from the firmware: build with l2_size=0"
 #endif
-#if defined(SDRAM_PHY_READ_LEVELING_CAPABLE) || defined(SDRAM_PHY_WRITE_LEVELING_CAPABLE)
-#error "this SDRAM PHY needs leveling, which this firmware does not do"
+#ifdef SDRAM_PHY_WRITE_LEVELING_CAPABLE
+#error "this SDRAM PHY needs write leveling, which this firmware does not do"
 #endif
 
 #define ACCEL_START 1
@@ -34,6 +35,50 @@ static uint32_t *region(uint32_t offset)
 	return (uint32_t *)(MAIN_RAM_BASE + offset);
 }
 
+#ifdef SDRAM_PHY_READ_LEVELING_CAPABLE
+
+static const struct training_phy phy = {
+	SDRAM_PHY_MODULES, SDRAM_PHY_BITSLIPS, SDRAM_PHY_DELAYS
+};
+static int trained;
+
+void hal_phy_timing(uint32_t lane, uint32_t bitslip, uint32_t delay)
+{
+	ddrphy_dly_sel_write(1 << lane);
+	ddrphy_rdly_dq_rst_write(1);
+	while (delay--)
+		ddrphy_rdly_dq_inc_write(1);
+	ddrphy_rdly_dq_bitslip_rst_write(1);
+	while (bitslip--)
+		ddrphy_rdly_dq_bitslip_write(1);
+	ddrphy_dly_sel_write(0);
+}
+
+void hal_phy_bursts_clear(void)
+{
+	ddrphy_burstdet_clr_write(1);
+}
+
+uint32_t hal_phy_bursts(void)
+{
+	return ddrphy_burstdet_seen_read();
+}
+
+/* No memory where training failed: the host is told so. */
+uint32_t hal_region_bytes(void)
+{
+	return trained ? MAIN_RAM_SIZE - TRAINING_BYTES : 0;
+}
+
+#else
+
+uint32_t hal_region_bytes(void)
+{
+	return MAIN_RAM_SIZE;
+}
+
+#endif
+
 /* No memory test: after a reset the DRAM still holds the model. */
 void hal_init(void)
 {
@@ -44,6 +89,9 @@ void hal_init(void)
 #ifdef CSR_DDRCTRL_BASE
 	ddrctrl_init_done_write(1);
 #endif
+#endif
+#ifdef SDRAM_PHY_READ_LEVELING_CAPABLE
+	trained = train_reads(&phy, MAIN_RAM_SIZE - TRAINING_BYTES);
 #endif
 	hal_region_sync();
 }
@@ -91,11 +139,6 @@ void hal_tx_push(uint32_t word)
 }
 
 /* Region ------------------------------------------------------------------------------------------*/
-
-uint32_t hal_region_bytes(void)
-{
-	return MAIN_RAM_SIZE;
-}
 
 /* Unrolled: these loops decide how fast an image loads. */
 
@@ -194,6 +237,8 @@ void hal_accel_arch(struct hal_arch *arch)
 	arch->pbuf_depth = ACCEL_PBUF_DEPTH;
 	arch->vbuf_depth = ACCEL_VBUF_DEPTH;
 	arch->array = ACCEL_ARRAY;
+	arch->formats = ACCEL_FORMATS;
+	arch->engines = ACCEL_ENGINES;
 }
 
 void hal_accel_start(uint32_t program_offset, uint32_t program_words, uint32_t region_bytes)

@@ -14,12 +14,15 @@ of unanswered frames (sync, header and CRC included) stay within ``rx_bytes`` of
 request may be sent again after a loss: all are idempotent (RUN by its token).
 
 Addresses and lengths are bytes relative to the model's region and must stay inside it.
+
+In a HELLO reply bit k of ``formats`` stands for kind k of spec/formats.py, which the device can
+LOAD (and STORE, where it is for activations), bit k of ``engines`` for engine k of spec/isa.py.
 """
 
 SYNC = bytes((0xa5, 0x4c, 0x50, 0x5a))
 MAX_PAYLOAD = 1024
 OVERHEAD = 12          # Bytes of a frame beside its padded payload.
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 BAUD = 3_000_000      # Of a board's serial line.
 
 REPLY = 0x80
@@ -28,7 +31,7 @@ HELLO, WRITE, READ, CRC, RUN, STATUS, COUNTERS, VERIFY, ABORT, INFLATE = range(1
 ERROR = 0xff
 TYPES = {
     HELLO:    ("HELLO", "", "protocol, rx_bytes, region_bytes, clock_hz, columns, abuf_depth, "
-               "wbuf_depth, pbuf_depth, vbuf_depth, array, cycles_lo, cycles_hi"),
+               "wbuf_depth, pbuf_depth, vbuf_depth, array, formats, engines, cycles_lo, cycles_hi"),
     WRITE:    ("WRITE", "address, data (multiple of 4 bytes)", ""),
     READ:     ("READ", "address, length (at most MAX_PAYLOAD, multiple of 4)", "data"),
     CRC:      ("CRC", "address, length (multiple of 4)", "crc32 of those bytes"),

@@ -8,6 +8,7 @@ import zlib
 from ...spec import image as layout
 from ...spec import isa, wire
 from ...spec.arch import Arch
+from ...spec.formats import KINDS
 from .base import Device, DeviceError
 from .client import CRC_BYTES_PER_S, Client, Request
 
@@ -22,6 +23,23 @@ def valid_header(data):
     at = layout.HEADER.size - 4
     crc = zlib.crc32(data[:at] + bytes(4) + data[at + 4:])
     return fields["magic"] == layout.MAGIC and fields["header_crc"] == crc
+
+
+def needs(image):
+    """(kinds of spec.formats.KINDS, engines of isa.ENGINES) that the image's program uses."""
+    section = next(s for s in image.sections if s.type == layout.PROGRAM)
+    kinds, engines = set(), set()
+    for (word,) in struct.iter_unpack("<I", section.data):
+        engine = word >> isa.ENGINE_SHIFT
+        register = word >> isa.REG_SHIFT & (1 << isa.ENGINE_SHIFT - isa.REG_SHIFT) - 1
+        if engine == isa.CTRL:
+            continue
+        if register == isa.GO:
+            engines.add(engine)
+        elif (engine, register) in ((isa.LOAD, isa.LOAD_REGS["FORMAT"][0]),
+                                    (isa.STORE, isa.STORE_REGS["FORMAT"][0])):
+            kinds.add(word & 0xf)       # As Format.code has it.
+    return kinds, engines
 
 
 class RemoteDevice(Device):
@@ -57,7 +75,7 @@ class RemoteDevice(Device):
         """Send what the device does not have yet: see Device.load."""
         self.image = None
         self.info = self.client.hello()
-        self._check_fits(image.header)
+        self._check_fits(image)
         if self.client.status()["state"] == wire.RUNNING:
             self.client.request(Request(wire.ABORT))
 
@@ -93,7 +111,8 @@ class RemoteDevice(Device):
                                   f"hold what was sent: its memory is not reliable")
         self.image = image
 
-    def _check_fits(self, header):
+    def _check_fits(self, image):
+        header = image.header
         wanted, here = Arch.of(header), Arch.of(self.info)
         if wanted != here:
             raise DeviceError(f"image is planned for {wanted}, device at {self.client.port} has "
@@ -101,6 +120,14 @@ class RemoteDevice(Device):
         if header["region_bytes"] > self.info["region_bytes"]:
             raise DeviceError(f"image needs {header['region_bytes']} bytes of memory, device at "
                               f"{self.client.port} has {self.info['region_bytes']}")
+        formats, engines = needs(image)
+        for what, names, needed, field in (("format", KINDS, formats, "formats"),
+                                           ("engine", isa.ENGINES, engines, "engines")):
+            lacking = sorted(names[n] for n in needed if not self.info[field] >> n & 1)
+            if lacking:
+                has = ", ".join(name for n, name in names.items() if self.info[field] >> n & 1)
+                raise DeviceError(f"image needs {what} {', '.join(lacking)}, device at "
+                                  f"{self.client.port} has {has}")
 
     def _send_sections(self, sections, compare, advance):
         """Send the sections, or what differs of them. Returns the bytes sent."""

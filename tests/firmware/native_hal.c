@@ -4,10 +4,10 @@
  * accelerator takes four words as its program: input offset, input bytes, output offset, output
  * bytes; output[i] = input[i % input bytes] + 1. Its counters are slot * 1000 + index.
  *
- * Options: --port N (0: any), --region BYTES, --arch C,A,W,P,V,K, --run-ms N, --fail CODE,
- * --hang-after N (answer N requests, then stop), --reset-after N (begin anew after N requests, DRAM
- * kept), --never-done, --keep (wait for another client), --preload FILE and --idle-timeout SECONDS
- * as the simulator has them.
+ * Options: --port N (0: any), --region BYTES, --arch C,A,W,P,V,K, --formats BITS, --engines BITS,
+ * --run-ms N, --fail CODE, --hang-after N (answer N requests, then stop), --reset-after N (begin anew
+ * after N requests, DRAM kept), --never-done, --keep (wait for another client), --preload FILE and
+ * --idle-timeout SECONDS as the simulator has them.
  */
 
 #include <arpa/inet.h>
@@ -31,7 +31,7 @@
 static int line = -1;
 static uint8_t *dram;
 static uint32_t region_bytes = 1 << 20;
-static struct hal_arch arch = {4, 2048, 512, 256, 256, 0};
+static struct hal_arch arch = {4, 2048, 512, 256, 256, 0, 0x1fff, 0xf};
 static int fail, run_ms, never_done, hang_after = -1, reset_after = -1, served;
 
 static uint32_t word_at(const uint8_t *p)
@@ -381,6 +381,10 @@ int main(int argc, char **argv)
 			sscanf(value, "%u,%u,%u,%u,%u,%u", &arch.columns, &arch.abuf_depth,
 			       &arch.wbuf_depth, &arch.pbuf_depth, &arch.vbuf_depth,
 			       &arch.array);
+		else if (!strcmp(option, "--formats"))
+			arch.formats = strtoul(value, 0, 0);
+		else if (!strcmp(option, "--engines"))
+			arch.engines = strtoul(value, 0, 0);
 		else if (!strcmp(option, "--run-ms"))
 			run_ms = atoi(value);
 		else if (!strcmp(option, "--fail"))

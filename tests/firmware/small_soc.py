@@ -81,7 +81,8 @@ class SmallSoC(SoCCore):
         self.accel = ToyAccelerator()
         for name, value in (("ACCEL_COLUMNS", 4), ("ACCEL_ABUF_DEPTH", 2048),
                             ("ACCEL_WBUF_DEPTH", 512), ("ACCEL_PBUF_DEPTH", 256),
-                            ("ACCEL_VBUF_DEPTH", 256), ("ACCEL_ARRAY", 0)):
+                            ("ACCEL_VBUF_DEPTH", 256), ("ACCEL_ARRAY", 0),
+                            ("ACCEL_FORMATS", 0x1fff), ("ACCEL_ENGINES", 0xf)):
             self.add_constant(name, value)
         if with_sdram:
             module = modules.MT48LC16M16(CLOCK, "1:1")

@@ -112,7 +112,7 @@ def test_hello(client):
     assert info == {"protocol": wire.PROTOCOL_VERSION, "rx_bytes": 4096, "region_bytes": REGION,
                     "clock_hz": 1000000, "columns": 4, "abuf_depth": 2048, "wbuf_depth": 512,
                     "pbuf_depth": 256, "vbuf_depth": 256, "array": 0,
-                    "cycles": info["cycles"]}
+                    "formats": 0x1fff, "engines": 0xf, "cycles": info["cycles"]}
     assert client.hello()["cycles"] > info["cycles"] > 0
 
 

@@ -6,6 +6,7 @@ import struct
 import sys
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from litepress.host.device import DeviceError, connect
 from litepress.host.device.client import Client
 from litepress.host.device.coded import coded_pieces
 from litepress.host.device.frame import Deframer, encode
-from litepress.host.device.remote import SEGMENT_BYTES, RemoteDevice
+from litepress.host.device.remote import SEGMENT_BYTES, RemoteDevice, needs
 from litepress.host.device.sim import SimDevice
 from litepress.host.image import Image, row_bytes
 from litepress.spec import image as layout
-from litepress.spec import wire
+from litepress.spec import isa, wire
 from litepress.spec.arch import ARCHS
 from litepress.spec.formats import Format
 
@@ -301,6 +302,37 @@ def test_window_is_kept(url):
 def test_images_that_do_not_fit(url, options, message):
     with RemoteDevice(url) as device, pytest.raises(DeviceError, match=message):
         device.load(ToyImage(bytes(64), **options))
+
+
+def with_program(image, words):
+    """The image, its program's words replaced."""
+    section = next(s for s in image.sections if s.type == layout.PROGRAM)
+    section.data = struct.pack(f"<{len(words)}I", *words)
+    section.size, section.crc = len(section.data), zlib.crc32(section.data)
+    return image
+
+
+@pytest.mark.parametrize("url", [("--formats", "0x87", "--engines", "0x7")], indirect=True)
+def test_images_the_bitstream_lacks_something_for(url):
+    def go(engine):
+        return isa.word(engine, isa.GO, 0)
+    def fmt(engine, name):
+        number = {isa.LOAD: isa.LOAD_REGS, isa.STORE: isa.STORE_REGS}[engine]["FORMAT"][0]
+        return isa.word(engine, number, Format.parse(name).code)
+    image = with_program(ToyImage(bytes(64)), [
+        fmt(isa.LOAD, "delta4"), go(isa.LOAD), go(isa.COMPUTE), fmt(isa.STORE, "zfpi6nu"),
+        fmt(isa.LOAD, "ebpc8"), fmt(isa.LOAD, "raw8u"), fmt(isa.LOAD, "raw16"), go(isa.VECTOR),
+        isa.word(isa.CTRL, isa.MARK, 0)])
+    assert needs(image) == ({1, 2, 7, 8, 10}, {isa.LOAD, isa.COMPUTE, isa.VECTOR})
+    with RemoteDevice(url) as device:
+        with pytest.raises(DeviceError, match=r"image needs format delta, ebpc8, device at .* "
+                                              r"has raw8, raw8u, raw16, zfpinu$"):
+            device.load(image)
+        with pytest.raises(DeviceError, match=r"image needs engine vector, device at .* has "
+                                              r"load, compute, store$"):
+            device.load(with_program(image, [go(isa.VECTOR)]))
+        assert device.client.read(0, 4) != image.header_bytes()[:4]     # Nothing was sent.
+        device.load(ToyImage(bytes(64)))
 
 
 def test_a_wrong_section_crc_is_named(url):

@@ -18,7 +18,7 @@ from litepress.soc import sim, verilate
 from litepress.spec import image as layout
 from litepress.spec import isa, wire
 from litepress.spec.arch import ARCHS
-from litepress.spec.formats import Format
+from litepress.spec.formats import KINDS, Format
 
 ARCH = ARCHS["tiny"]
 DRAM_BYTES = 32 << 20
@@ -64,7 +64,8 @@ def test_hello_says_what_was_built(program):
     with connected(program) as client:
         info = client.hello()
     expected = ARCH.as_dict() | {"protocol": wire.PROTOCOL_VERSION, "region_bytes": DRAM_BYTES,
-                                 "clock_hz": 50_000_000}
+                                 "clock_hz": 50_000_000, "engines": 0xf,
+                                 "formats": sum(1 << kind for kind in KINDS)}
     assert {name: info[name] for name in expected} == expected
     assert 0 < info["cycles"]
 
