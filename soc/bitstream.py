@@ -16,6 +16,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import floorplan
+
 ROOT     = Path(__file__).resolve().parents[1]
 TOOLS    = ("yosys", "nextpnr-ecp5", "ecppack")
 COMMENTS = re.compile(rb"/\*.*?\*/|^//[^\n]*", re.DOTALL | re.MULTILINE)
@@ -121,34 +123,43 @@ def without(words, *options):
 
 class Flow:
     """The steps for what LiteX wrote into ``directory``, as ``script`` has them. path: see
-    tool_path. say(text) is told of steps."""
+    tool_path. grid: floorplan.Grid of the FPGA, or None. say(text) is told of steps."""
 
-    def __init__(self, directory, script, path, say=print):
-        self.directory, self.path, self.say = Path(directory), path, say
+    def __init__(self, directory, script, path, say=print, grid=None):
+        self.directory, self.path, self.say, self.grid = Path(directory), path, say, grid
         self.commands = script_commands(script)
         self.name = Path(script).stem.removeprefix("build_")
 
     def synthesize(self):
-        """Yosys: the netlist's path."""
+        """Yosys, and the floorplan: the netlist's path."""
         script = self.directory / f"{self.name}.ys"
         files = [Path(name) for name in re.findall(r"read_verilog\s+(\S+)", script.read_text())]
         netlist = self.directory / f"{self.name}.json"
         run_step(self.commands["yosys"], self.directory,
                  [script, *files, *sorted(self.directory.glob("*.init"))], netlist, self.path,
                  self.say)
-        return netlist
+        if self.grid is None:
+            return netlist
+        planned = netlist.with_name(f"{self.name}.planned.json")
+        self.say(f"floorplan: {floorplan.apply(netlist, self.grid, planned)} cells have their site")
+        return planned
+
+    def _nextpnr(self, netlist, seed, *options):
+        """Command line without what each way of calling gives."""
+        command = without(self.commands["nextpnr-ecp5"], "--json", "--textcfg", "--report",
+                          "--seed")
+        # LiteX gives it or not, as its defaults have it; given twice nextpnr refuses it.
+        command = [word for word in command if word != "--timing-allow-fail"]
+        return [*command, "--json", netlist.name, "--seed", str(seed), *options]
 
     def route(self, netlist, seed):
         """nextpnr: a Routed, whether its clocks are met or not."""
         stem = f"{self.name}.seed{seed}"
         config, report = self.directory / f"{stem}.config", f"{stem}.report.json"
         lpf = self.directory / f"{self.name}.lpf"
-        command = without(self.commands["nextpnr-ecp5"], "--textcfg", "--report", "--seed")
-        # LiteX gives it or not, as its defaults have it; given twice nextpnr refuses it.
-        command = [word for word in command if word != "--timing-allow-fail"]
         # router1 takes hours for an array of 128 multipliers.
-        command += ["--router", "router2", "--textcfg", config.name, "--report", report,
-                    "--seed", str(seed), "--timing-allow-fail"]
+        command = self._nextpnr(netlist, seed, "--router", "router2", "--textcfg", config.name,
+                                "--report", report, "--timing-allow-fail")
         seconds = run_step(command, self.directory, [netlist, lpf], config, self.path, self.say)
         data = json.loads((self.directory / report).read_text())
         use = data["utilization"]
@@ -161,8 +172,7 @@ class Flow:
         """nextpnr without its router: a Routed of estimates."""
         stem = f"{self.name}.placed{seed}"
         done, lpf = self.directory / f"{stem}.json", self.directory / f"{self.name}.lpf"
-        command = without(self.commands["nextpnr-ecp5"], "--textcfg", "--report", "--seed")
-        command += ["--no-route", "--write", done.name, "--seed", str(seed)]
+        command = self._nextpnr(netlist, seed, "--no-route", "--write", done.name)
         seconds = run_step(command, self.directory, [netlist, lpf], done, self.path, self.say)
         text = done.with_name(f"{done.name}.log").read_text()
         used = {}

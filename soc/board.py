@@ -13,72 +13,103 @@ from importlib import import_module
 from pathlib import Path
 
 from litedram import modules
-from litedram.phy import GENSDRPHY, HalfRateGENSDRPHY
-from litex.build.io import DDROutput
+from litedram.phy import ECP5DDRPHY, GENSDRPHY, HalfRateGENSDRPHY
 from litex.gen import *
-from litex.soc.cores.clock import ECP5PLL
 from litex.soc.cores.uart import RS232PHY
 from litex.soc.interconnect import stream
 from migen import *
 
 from ..spec.arch import ARCHS
 from .bitstream import Flow, tool_path
-from .boards import BOARDS
+from .boards import BOARDS, DDR3, SDR, SDR_HALF
+from .clocking import BoardCRG, check_clocks
 from .core import LitePressSoC
 from .firmware import add_firmware
+from .fit import check_fit
+from .floorplan import grid_of
 
 ROOT  = Path(__file__).resolve().parents[1]
 SEEDS = (1, 2, 3)
 
+# Checks -------------------------------------------------------------------------------------------
+
+def find_board(name):
+    """The board of that name; ValueError lists those there are."""
+    if name not in BOARDS:
+        raise ValueError(f"board {name!r}: allowed are {', '.join(BOARDS)}")
+    return BOARDS[name]
+
+
+def sdram_modules(memory):
+    """Names of the chips of litedram.modules for a kind of memory (boards.MEMORIES)."""
+    base = modules.DDR3Module if memory == DDR3 else modules.SDRModule
+    return sorted(name for name, value in vars(modules).items()
+                  if isinstance(value, type) and issubclass(value, base)
+                  and hasattr(value, "nrows"))
+
+
+def check(board):
+    """Refuse what cannot be built, before anything that takes long. ValueError: one line."""
+    if board.sdram_module not in sdram_modules(board.memory):
+        raise ValueError(f"board {board.name}: --sdram-module {board.sdram_module}: known for "
+                         f"{board.memory} are {', '.join(sdram_modules(board.memory))}")
+    check_clocks(board)
+    check_fit(board, ARCHS[board.arch])
+
 # SoC ----------------------------------------------------------------------------------------------
-
-class BoardCRG(LiteXModule):
-    """System clock and SDRAM clocks from the board's oscillator."""
-    def __init__(self, platform, board):
-        self.rst    = Signal()
-        self.cd_sys = ClockDomain()
-
-        # # #
-
-        clk_name, clk_freq = board.clk
-        self.pll = pll = ECP5PLL()
-        self.comb += pll.reset.eq(platform.request(board.rst) | self.rst)
-        pll.register_clkin(platform.request(clk_name), clk_freq)
-        pll.create_clkout(self.cd_sys, board.clk_freq)
-        if board.sdram_rate == "1:2":
-            self.cd_sys2x    = ClockDomain()
-            self.cd_sys2x_ps = ClockDomain()
-            pll.create_clkout(self.cd_sys2x,    2*board.clk_freq)
-            pll.create_clkout(self.cd_sys2x_ps, 2*board.clk_freq, phase=180)
-            sdram_clk = ClockSignal("sys2x_ps")
-        else:
-            self.cd_sys_ps = ClockDomain()
-            pll.create_clkout(self.cd_sys_ps, board.clk_freq, phase=90)
-            sdram_clk = ClockSignal("sys_ps")
-        self.specials += DDROutput(1, 0, platform.request("sdram_clock"), sdram_clk)
-        for name in board.enables:
-            self.comb += platform.request(name).eq(1)
-
 
 class BoardSoC(LitePressSoC):
     """``board`` : boards.Board. The host's line is the board's serial port."""
     def __init__(self, board):
-        platform = import_module(f"litex_boards.platforms.{board.platform}").Platform(
-            device=board.device, toolchain="trellis")
+        module   = import_module(f"litex_boards.platforms.{board.platform}")
+        platform = module.Platform(toolchain="trellis", **board.options)
+        if board.extension:
+            platform.add_extension(getattr(module, board.extension))
         self.crg = BoardCRG(platform, board)
         super().__init__(platform, board.clk_freq, ident=f"LitePress on {board.name}")
 
         # Serial port: the PHY does not wait, the FIFO does for it. ------------------------------
-        self.uart_phy  = phy  = RS232PHY(platform.request("serial"), board.clk_freq, board.baud)
+        self.uart_phy  = phy  = RS232PHY(platform.request(board.serial), board.clk_freq, board.baud)
         self.uart_fifo = fifo = stream.SyncFIFO([("data", 8)], 16)
         self.comb += phy.source.connect(fifo.sink)
 
-        # SDRAM and accelerator. -----------------------------------------------------------------
-        phy_cls     = HalfRateGENSDRPHY if board.sdram_rate == "1:2" else GENSDRPHY
-        self.sdrphy = phy_cls(platform.request("sdram"), board.clk_freq)
-        module      = getattr(modules, board.sdram_module)(board.clk_freq, board.sdram_rate)
-        self.add_litepress(ARCHS[board.arch], self.sdrphy, module, fifo.source, phy.sink,
-                           primitive=True)
+        # DRAM and accelerator. ------------------------------------------------------------------
+        dram   = self._dram(board)
+        rate   = "1:1" if board.memory == SDR else "1:2"
+        module = getattr(modules, board.sdram_module)(board.clk_freq, rate)
+        self.add_litepress(ARCHS[board.arch], dram, module, fifo.source, phy.sink,
+                           primitive=True, **board.accel)
+        if board.led:
+            self._led(board)
+
+    def _dram(self, board):
+        """The DRAM's PHY, ``ddrphy`` where firmware has to train it."""
+        pads = self.platform.request("ddram" if board.memory == DDR3 else "sdram")
+        if board.memory != DDR3:
+            phy_cls     = HalfRateGENSDRPHY if board.memory == SDR_HALF else GENSDRPHY
+            self.sdrphy = phy_cls(pads, board.clk_freq, **board.phy_options)
+            return self.sdrphy
+        self.ddrphy = phy = ECP5DDRPHY(pads, board.clk_freq, **board.phy_options)
+        for name, value in board.phy_settings.items():
+            setattr(phy.settings, name, value)
+        self.comb += [
+            self.crg.stop.eq(phy.init.stop),
+            self.crg.reset.eq(phy.init.reset),
+            *(getattr(pads, name).eq(level) for name, level in board.pad_levels.items()),
+        ]
+        return phy
+
+    def _led(self, board):
+        """Lit while the accelerator runs; a LED of several colours has the others dark."""
+        pads = self.platform.request(board.led, 0)
+        lit  = Signal()
+        self.sync += lit.eq(self.accel.busy)
+        if board.led_pad is None:
+            self.comb += pads.eq(lit ^ board.led_low)
+            return
+        for name, _ in pads.layout:
+            pad = getattr(pads, name)
+            self.comb += pad.eq((lit if name == board.led_pad else 0) ^ board.led_low)
 
 # Build --------------------------------------------------------------------------------------------
 
@@ -99,9 +130,11 @@ def generate(board, say=print):
 
 
 def flow_of(board, say=print):
-    """The Flow of a board whose Verilog is written. RuntimeError: there are no tools for it."""
+    """The Flow of a board whose Verilog is written. RuntimeError: there are no tools for it;
+    ValueError: see check."""
+    check(board)
     path = tool_path(ROOT / "build" / "shims")
-    return Flow(*generate(board, say), path, say)
+    return Flow(*generate(board, say), path, say, grid_of(board.device))
 
 
 def build(board, seeds=SEEDS, say=print):
@@ -124,22 +157,24 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="example: python -m litepress.soc.board --board "
                                             "ulx3s-85f")
-    parser.add_argument("--board", default="ulx3s-85f", choices=list(BOARDS))
+    parser.add_argument("--board", default="ulx3s-85f", help=f"{', '.join(BOARDS)} (default: "
+                                                             f"%(default)s)")
     parser.add_argument("--arch", help="another size than the board's own: see spec/arch.py")
-    parser.add_argument("--sdram-module", help="another chip, a class of litedram.modules: "
-                                               "MT48LC16M16, AS4C16M16, AS4C32M16, IS42S16160")
+    parser.add_argument("--clk-freq", type=float, metavar="MHZ",
+                        help="another system clock than the board's own")
+    parser.add_argument("--sdram-module", help="another DRAM chip, a class of litedram.modules")
     parser.add_argument("--seeds", default=",".join(str(seed) for seed in SEEDS),
                         help="of placement: until the clocks are met (default: %(default)s)")
     parser.add_argument("--generate-only", action="store_true", help="no Yosys, no nextpnr")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
-    changes = {"arch": args.arch, "sdram_module": args.sdram_module}
+    changes = {"arch": args.arch, "sdram_module": args.sdram_module,
+               "clk_freq": args.clk_freq and 1e6*args.clk_freq}
     try:
-        board = dataclasses.replace(BOARDS[args.board],
+        board = dataclasses.replace(find_board(args.board),
                                     **{k: v for k, v in changes.items() if v is not None})
-        if not hasattr(modules, board.sdram_module):
-            raise ValueError(f"--sdram-module {board.sdram_module}: not in litedram.modules")
         if args.generate_only:
+            check(board)
             print(generate(board)[0])
         else:
             print(build(board, [int(seed) for seed in args.seeds.split(",")]))

@@ -24,6 +24,11 @@ class LitePressSoC(SoCCore):
     Firmware lies in the integrated ROM in place of the LiteX BIOS; the whole SDRAM is the model's
     region. There is no LiteX UART: the host's line is the CSR bank ``wire``.
     """
+    # Fixed, so that what a board has beside them moves none: firmware and tools find the same
+    # registers at the same addresses everywhere.
+    csr_map = {"ctrl": 0, "timer0": 1, "sdram": 2, "wire": 3, "accel": 4, "identifier_mem": 5,
+               "ddrphy": 6}
+
     def __init__(self, platform, clk_freq, ident=""):
         SoCCore.__init__(self, platform, clk_freq,
             cpu_type             = "vexriscv",

@@ -1,0 +1,89 @@
+"""What an accelerator needs of an FPGA, estimated in no time, beside what the FPGA has.
+
+Multipliers and block RAMs are counted; LUTs come from synthesis results and are good to a tenth
+(docs/boards.md).
+"""
+
+from dataclasses import dataclass
+
+from ..spec.arch import MAC
+from ..spec.formats import LANES, VALUE_BITS
+from .boards import DDR3
+
+# size: LUT4, block RAMs of 18 kbit, multipliers of 18 x 18. A 12F is sold with a 25F's silicon.
+DEVICES = {
+    "85F": (83640, 208, 156),
+    "45F": (43848, 108, 72),
+    "25F": (24288, 56, 28),
+    "12F": (24288, 56, 28),
+}
+
+CPU_DSPS      = 4
+TAPS          = 3                    # Of VECTOR, a multiplier each and lane.
+RECORD_BITS   = 64
+BANKS         = 4                    # Of ABUF.
+SPLIT_BITS    = 2**16                # A memory is made of parts of that many bits (buffers._Ram).
+EBR_WIDTHS    = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+# Block RAMs beside ABUF, WBUF, VBUF and PBUF: CPU 10, ROM 4, SRAM 2, wire 3, profile memory 4,
+# queues and COMPUTE's results 6; VECTOR's queue and results; ebpc's FIFOs.
+FIXED_EBRS, VECTOR_EBRS, EBPC_EBRS = 29, 4, 4
+
+# LUTs, by synthesis: docs/results/bitstream.json and synth.json, docs/compute.md, decisions.md.
+COLUMN_LUTS   = 323
+VECTOR_LUTS   = 8043
+CODEC_LUTS    = {"zfpe": 2500, "zfpi": 1400, "ebpc": 4100, "delta": 300, "pot": 150}
+ONE_DSP_LUTS  = 1200                 # A requantizer with one DSP a lane.
+EBR_LUTS      = 30                   # Registers and multiplexers round a block RAM of the memories.
+DDR3_LUTS     = 3500                 # Its PHY, 128-bit controller and ports, beyond those of SDR.
+FIXED_LUTS    = 19900                # Everything else.
+
+
+@dataclass(frozen=True)
+class Needs:
+    luts: int
+    ebrs: int
+    dsps: int
+
+
+def memory_ebrs(depth, width):
+    """Block RAMs of a memory of ``depth`` words, as gateware/buffers.py cuts it."""
+    step, ebrs = min(width, max(4, SPLIT_BITS//depth)), 0
+    for low in range(0, width, step):
+        part = min(step, width - low)
+        ebrs += min(-(-depth//words)*-(-part//bits) for words, bits in EBR_WIDTHS)
+    return ebrs
+
+
+def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS), vector=True, requant_dsps=2):
+    """Needs of a SoC with an accelerator of these options (gateware.accelerator.Accelerator), its
+    array one of multipliers."""
+    lane_bits = VALUE_BITS if arch.array == MAC else 8
+    memories = BANKS*memory_ebrs(arch.abuf_depth//BANKS, LANES*VALUE_BITS)
+    memories += arch.wbuf_lanes//LANES*memory_ebrs(arch.wbuf_depth, LANES*lane_bits)
+    memories += (1 + vector)*memory_ebrs(arch.pbuf_depth, RECORD_BITS)
+    if vector:
+        memories += memory_ebrs(arch.vbuf_depth, LANES*VALUE_BITS)
+    luts = FIXED_LUTS + COLUMN_LUTS*arch.columns + VECTOR_LUTS*vector + EBR_LUTS*memories
+    luts += sum(CODEC_LUTS[name] for name in codecs) + ONE_DSP_LUTS*(requant_dsps == 1)
+    luts += DDR3_LUTS*ddr3
+    ebrs = FIXED_EBRS + memories + VECTOR_EBRS*vector + EBPC_EBRS*("ebpc" in codecs)
+    dsps = CPU_DSPS + LANES*(arch.columns + requant_dsps)
+    dsps += LANES*(TAPS + 1)*vector            # Its requantizer has one DSP a lane.
+    return Needs(luts, ebrs, dsps)
+
+
+def check_fit(board, arch):
+    """ValueError: the FPGA of ``board`` (boards.Board) has not what ``arch`` (Arch) needs; of an
+    array without multipliers of its own only block RAMs are looked at."""
+    if board.size not in DEVICES:
+        raise ValueError(f"board {board.name}: device {board.device}: size {board.size!r}: known "
+                         f"are {', '.join(DEVICES)}")
+    wanted = needs(arch, board.memory == DDR3, **board.accel)
+    luts, ebrs, dsps = DEVICES[board.size]
+    counts = [("block RAMs", wanted.ebrs, ebrs)]
+    if arch.array == MAC:
+        counts += [("multipliers", wanted.dsps, dsps), ("LUTs (about)", wanted.luts, luts)]
+    lacking = [f"{need:,} {name} of {has:,}" for name, need, has in counts if need > has]
+    if lacking:
+        raise ValueError(f"board {board.name}: arch {board.arch}: too large for {board.device}: it "
+                         f"needs {', '.join(lacking)}: choose a smaller --arch")

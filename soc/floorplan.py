@@ -1,0 +1,122 @@
+"""Where the array's multipliers and weights lie on an FPGA whose DSP blocks it takes nearly all.
+
+nextpnr's placers move a DSP block or an EBR last, to whatever site is left: where all sites of a
+kind are taken, a multiplier ends far from its accumulator, which is thousands of long wires that
+the router then has no room for. The plan says their sites instead: the array's columns in a row
+from block to block, the weights of two columns in the block RAMs beside them, and the other
+multipliers together beside column 0, where the sums come out. Everything else is the placer's.
+
+Sites are written into the netlist as attributes BEL. Cells are known by the names that gateware/
+gives them: ``array_COLUMN_LANE`` (array.py), ``wbuf_SLOT_BIT`` (buffers.py).
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+
+from ..spec.formats import LANES, VALUE_BITS
+
+# Sites in a block of 9 tiles, with their distance from the first: nextpnr's names.
+DSPS = (("MULT18_0", 0), ("MULT18_1", 1), ("MULT18_4", 4), ("MULT18_5", 5))
+EBRS = (("EBR0", 0), ("EBR1", 2), ("EBR2", 4), ("EBR3", 6))
+
+ARRAY = re.compile(r"array_(\d+)_(\d+)$")
+WBUF  = re.compile(r"wbuf_(\d+)_(\d+)\.0\.(\d)$")
+OTHER = re.compile(r"MULT18X18D_(\d+)$")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An FPGA's blocks of 4 DSPs and of 4 EBRs, which lie in the same columns. blocks: x of their
+    first tiles, left to right; dsp_rows: y of the three rows, top to bottom; ebr_rows: those that
+    weights prefer first: the ones between the others are for what is not planned."""
+
+    blocks: tuple
+    dsp_rows: tuple
+    ebr_rows: tuple
+
+    def path(self):
+        """[(block, y)] of all DSP blocks: round the right half of the middle row, which comes last:
+        that row ends with the block above the first."""
+        count, (high, middle, low) = len(self.blocks), self.dsp_rows
+        half = count // 2
+        return [*((block, low) for block in reversed(range(count))),
+                *((block, middle) for block in reversed(range(half))),
+                *((block, high) for block in range(count)),
+                *((block, middle) for block in range(half, count))]
+
+
+GRIDS = {"85F": Grid((*range(4, 59, 9), *range(69, 115, 9)), (10, 34, 58), (22, 70, 46, 82))}
+
+
+def grid_of(device):
+    """The Grid of a device such as "LFE5U-85F-6BG381C" or "LFE5UM5G-85F-8BG554I"; None where the
+    placer does well without a plan."""
+    match = re.match(r"LFE5U(?:M|M5G)?-(\d+F)", device)
+    return match and GRIDS.get(match[1])
+
+
+def _natural(name):
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def plan(cells, grid):
+    """{name: BEL} for a netlist's cells, an iterable of names; empty where there is no array that
+    the plan is for, or not room for all of it."""
+    columns, weights, others = {}, {}, []
+    for name in sorted(cells, key=_natural):
+        if match := ARRAY.match(name):
+            columns.setdefault(int(match[1]), []).append(name)
+        elif match := WBUF.match(name):
+            column = LANES * int(match[1]) + int(match[2]) // VALUE_BITS
+            weights.setdefault(column, []).append(name)
+        elif OTHER.match(name):
+            others.append(name)
+    path = grid.path()
+    blocks = len(columns) + -(-len(others) // len(DSPS))
+    if not columns or blocks > len(path) or any(len(cells) > len(DSPS)
+                                                for cells in columns.values()):
+        return {}
+
+    def bels(names, block, y, sites):
+        return {name: f"X{grid.blocks[block] + distance}/Y{y}/{site}"
+                for name, (site, distance) in zip(names, sites, strict=False)}
+    placed = {}
+    for column, names in columns.items():
+        placed |= bels(names, *path[column], DSPS)
+    for i in range(0, len(others), len(DSPS)):
+        placed |= bels(others[i:i + len(DSPS)], *path[-1 - i // len(DSPS)], DSPS)
+
+    # Each memory of weights into the free block nearest to its columns' multipliers.
+    free = [(block, y) for y in grid.ebr_rows for block in range(len(grid.blocks))]
+    for column, names in weights.items():
+        if len(names) > len(EBRS) or column + 1 not in columns or not free:
+            continue
+        ends = path[column], path[column + 1]
+        nearest = min(free, key=lambda site, ends=ends: sum(
+            abs(grid.blocks[site[0]] - grid.blocks[block]) + abs(site[1] - y)
+            for block, y in ends))
+        free.remove(nearest)
+        placed |= bels(names, *nearest, EBRS)
+    return placed
+
+
+def apply(netlist, grid, output):
+    """Write Yosys's netlist with the plan's sites to ``output``; returns how many cells have one.
+    ValueError: not a netlist."""
+    try:
+        design = json.loads(netlist.read_text())
+        modules = design["modules"].values()
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{netlist}: not a netlist: {error}") from None
+    count = 0
+    for module in modules:
+        placed = plan(module["cells"], grid)
+        for name, bel in placed.items():
+            module["cells"][name].setdefault("attributes", {})["BEL"] = bel
+        count += len(placed)
+    temporary = output.with_name(f"{output.name}.tmp")
+    temporary.write_text(json.dumps(design))
+    os.replace(temporary, output)
+    return count
