@@ -23,7 +23,7 @@ EBRS = (("EBR0", 0), ("EBR1", 2), ("EBR2", 4), ("EBR3", 6))
 
 ARRAY = re.compile(r"array_(\d+)_(\d+)$")
 WBUF  = re.compile(r"wbuf_(\d+)_(\d+)\.0\.(\d)$")
-OTHER = re.compile(r"MULT18X18D_(\d+)$")
+OTHER = re.compile(r"MULT18X18D(_\d+)?$")
 
 
 @dataclass(frozen=True)
