@@ -27,6 +27,7 @@ from .core import LitePressSoC
 from .firmware import add_firmware
 from .fit import check_fit
 from .floorplan import grid_of
+from .utilization import table, utilization
 
 ROOT  = Path(__file__).resolve().parents[1]
 SEEDS = (1, 2, 3)
@@ -141,9 +142,14 @@ def build(board, seeds=SEEDS, say=print):
     """Build the bitstream of ``board`` from the first of ``seeds`` that meets the clocks; returns
     its path. RuntimeError: a step failed, or a clock was missed by all."""
     flow = flow_of(board, say)
-    routed = flow.best(flow.synthesize(), seeds)
+    netlist = flow.synthesize()
+    routed  = flow.best(netlist, seeds)
+    for line in table(utilization(netlist)):
+        say(line)
     for key, (used, available) in routed.used.items():
         say(f"{key.upper()}: {used:,} of {available:,} ({100*used/available:.0f} %)")
+    for clock, (achieved, needed) in routed.fmax.items():
+        say(f"clock {clock}: {achieved:.1f} MHz, asked for {needed:.1f}")
     if routed.margin < 1:
         clock, (achieved, needed) = min(routed.fmax.items(), key=lambda item:
                                         item[1][0]/item[1][1])

@@ -108,7 +108,7 @@ def apply(netlist, grid, output):
     try:
         design = json.loads(netlist.read_text())
         modules = design["modules"].values()
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{netlist}: not a netlist: {error}") from None
     count = 0
     for module in modules:

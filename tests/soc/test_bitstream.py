@@ -14,7 +14,7 @@ from litepress.soc.boards import BOARDS
 YOSYS = """#!/bin/sh
 echo run >> runs
 test ! -e fail || { echo "ERROR: no room"; exit 3; }
-cp invented.v invented.json
+echo "{\\"modules\\": {}, \\"from\\": \\"$(tr '\\n' ' ' < invented.v)\\"}" > invented.json
 """
 NEXTPNR = """#!/usr/bin/env python3
 import json, sys
