@@ -42,7 +42,7 @@ class Accelerator(LiteXModule):
     Parameters
     ----------
     arch : spec.arch.Arch
-        Sizes.
+        Sizes. A word for VECTOR is an error (ILLEGAL) where it is not there.
     fetch_port, read_port, write_port : LiteDRAMNativePort
         32 bits wide: program, LOAD, STORE.
     watchdog, go_limit : int
@@ -53,8 +53,6 @@ class Accelerator(LiteXModule):
     codecs : sequence of str
         Of CODECS: the formats LOAD and STORE carry beside raw ones. A GO in another one is an
         error (FORMAT).
-    vector : bool
-        With VECTOR. A word for it is an error (ILLEGAL) where it is not there.
     **options : dict
         Further parameters of ComputeEngine.
 
@@ -78,12 +76,12 @@ class Accelerator(LiteXModule):
         Profile memory: slot*16 + counter (isa.COUNTERS); data two clocks later.
     """
     def __init__(self, arch, fetch_port, read_port, write_port, watchdog=2**20, go_limit=2**27,
-        primitive=False, codecs=tuple(CODECS), vector=True, **options):
+        primitive=False, codecs=tuple(CODECS), **options):
         for codec in codecs:
             if codec not in CODECS:
                 raise ValueError(f"accelerator: codec {codec!r}: allowed are {', '.join(CODECS)}")
         self.kinds   = sorted([*RAW_KINDS, *(k for name in codecs for k in CODECS[name])])
-        self.engines = [e for e in ENGINES if vector or e != isa.VECTOR]
+        self.engines = [e for e in ENGINES if arch.vector or e != isa.VECTOR]
         self.start           = Signal()
         self.abort           = Signal()
         self.program         = Signal(32)
@@ -119,7 +117,7 @@ class Accelerator(LiteXModule):
         self.store      = store      = ResetInserter()(StoreEngine(abuf.store_read,
             **{option: name in codecs for name, option in STORES.items()}))
         engines = {isa.LOAD: load, isa.COMPUTE: compute, isa.STORE: store}
-        if vector:
+        if arch.vector:
             # Where it is not, nothing reads VBUF and PBUF's second copy, and Yosys drops them.
             self.vector = ResetInserter()(VectorEngine(arch,
                 abuf.vector_read, abuf.vector_write, vbuf.read, pbuf.vector_read, primitive))
@@ -175,9 +173,9 @@ class Accelerator(LiteXModule):
             busy     += [frontend.busy]
             idle     += [frontend.idle]
             held     += frontend.waiting.values()
-        if not vector:
+        if not arch.vector:
             busy.append(Constant(0))      # ``stuck`` has a bit for it.
-        step    = self.vector.step if vector else Constant(0)
+        step    = self.vector.step if arch.vector else Constant(0)
         running = supervisor.running
         for module in (dispatcher, *engines.values()):
             self.comb += module.reset.eq(~running)
@@ -226,8 +224,8 @@ class Accelerator(LiteXModule):
             "write_words"   : write.sink.valid & write.sink.ready,
             "fetch_words"   : dispatcher.taken,
             "stall_vector"  : waiting[isa.VECTOR],
-            "vector_busy"   : self.vector.frontend.busy if vector else 0,
-            "vector_stall"  : self.vector.stall if vector else 0,
+            "vector_busy"   : self.vector.frontend.busy if arch.vector else 0,
+            "vector_stall"  : self.vector.stall if arch.vector else 0,
         }
         for name, event in counters.events.items():
             self.comb += event.eq(events[name])

@@ -5,7 +5,8 @@ that the next layer will take in the next step. So COMPUTE, VECTOR, LOAD and STO
 time, each on rows that the others finished a step before. Every tensor has a ring of rows, with
 room for what is being read and, unless the chain is *tight*, beside it for what is being written.
 
-A chain begins with any layer; behind it come 1x1 convolutions, depthwise ones and adds.
+A chain begins with any layer; behind it come 1x1 convolutions, depthwise ones and adds. COMPUTE has
+no rings that a window of rows may lie across the end of, so depthwise ones are VECTOR's.
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ..spec.formats import LANES
 from .channels import is_pointwise, place
 from .emit import (
     Memories,
+    compute_go,
     load_records,
     load_run,
     move_rows,
@@ -322,8 +324,12 @@ class ChainEmitter:
     def _add(self, i, layer, geo, sources, out, a, b):
         w_base, p_base = self.loaded[i]
         one, two = (_address(node, a) for node in (sources[0], sources[-1]))
-        vector_go(self.program, geo, layer.requant, geo.cout, one, sources[0].row, a, b - a, a,
-                  b - a, _address(out, a), out.row, w_base, p_base, distance=two - one)
+        common = (self.program, geo, layer.requant, geo.cout, one, sources[0].row, a, b - a, a,
+                  b - a, _address(out, a), out.row, w_base, p_base)
+        if geo.vector:
+            vector_go(*common, distance=two - one)
+        else:
+            compute_go(*common, self.chain.arch, distance=two - one)
 
 
 def _address(node, row):

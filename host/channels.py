@@ -1,10 +1,11 @@
-"""Channel pipelines: a 1x1 convolution whose channels go through VECTOR as they come.
+"""Channel pipelines: a 1x1 convolution whose channels go through a depthwise layer as they come.
 
 For small planes with many weights, where a chain's weights would not fit: a range of the expanded
 channels is computed, over all rows, while VECTOR works on the range before it (a depthwise
-convolution or a pool). Every weight is loaded once and used once. The depthwise result either goes
-to DRAM range by range, or stays in ABUF for a second 1x1 convolution, and perhaps an add with the
-pipeline's input behind it.
+convolution or a pool). Where COMPUTE does both, by turns, the next range's weights come meanwhile.
+Every weight is loaded once and used once. The depthwise result either goes to DRAM range by range,
+or stays in ABUF for a second 1x1 convolution, and perhaps an add with the pipeline's input behind
+it.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from itertools import pairwise
 from math import lcm
 
 from ..spec import isa
+from ..spec.formats import LANES
 from .emit import BANKS, Addresses, LayerEmitter, Memories, move_rows
 from .graph import ADD, CONV, DEPTHWISE, POOL
 from .tiling import Tiling, split
@@ -40,7 +42,7 @@ def can_pipeline(layers, geos):
     aside."""
     if not 2 <= len(layers) <= 4 or not is_pointwise(geos[0]):
         return False
-    if not (geos[1].vector and geos[1].op in (DEPTHWISE, POOL)):
+    if geos[1].op not in (DEPTHWISE, POOL):
         return False
     if len(layers) > 2 and not is_pointwise(geos[2]):
         return False
@@ -196,7 +198,10 @@ def candidates(layers, geos, arch):
                                if second else 0)
         made = Pipeline(layers, geos, tiling, arch)
         words = -(-channels // arch.columns) * geos[0].taps
-        taps = channels // 4 * (1 if geos[1].shared_weights else geos[1].taps)
+        group = LANES if geos[1].vector else min(arch.columns, channels)
+        taps = -(-channels // group) * (1 if geos[1].shared_weights else geos[1].taps)
+        if not geos[1].vector:
+            words, taps = words + taps, 0
         fits = made.fits and words <= arch.wbuf_depth // 2 and taps <= arch.vbuf_depth // 2 \
             and max(channels, second) <= arch.pbuf_depth // 2
         if len(geos) > 2:

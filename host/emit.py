@@ -196,6 +196,36 @@ def vector_go(program, geo, requant, channels, place, in_row, first, count, row,
     program.go(isa.VECTOR, **registers)
 
 
+def compute_go(program, geo, requant, channels, place, in_row, first, count, row, rows, out,
+               out_row, w_base, p_base, arch, distance=0):
+    """Append a COMPUTE GO of any layer; arguments as vector_go's."""
+    registers = {
+        "IN_BASE": place, "IN_ROW": in_row, "IN_ROWS": rows, "IN_W": geo.in_width,
+        "CIN": 1, "KH": geo.kh, "KW": geo.kw, "STRIDE": geo.stride,
+        "ROW_OFF": first * geo.stride - geo.padding - row, "PAD_X": geo.padding,
+        "KY_STEP": in_row, "OUT_ROWS": count, "OUT_VECS": geo.out_vecs, "COUT": channels,
+        "OUT_BASE": out, "OUT_W": geo.out_width, "W_BASE": w_base, "W_STEP": 1,
+        "P_BASE": p_base, "CLAMP_LO": int(requant.lo), "CLAMP_HI": int(requant.hi), "FLAGS": 0,
+    }
+    if channels > 1:
+        registers["OUT_CH"] = geo.out_vecs
+    if count > 1:
+        registers["OUT_ROW"] = out_row
+    if channels > arch.columns:
+        registers["W_TILE"] = 0 if geo.shared_weights else geo.taps
+    if geo.dense:
+        registers |= {"CIN": geo.cin, "IN_CH": geo.in_vecs}
+    else:
+        registers |= {"FLAGS": isa.FLAG_DEPTHWISE, "IN_GROUP": geo.in_vecs}
+    if geo.op == ADD:
+        registers |= {"KH": 2, "IN_ROWS": isa.ROWS_ANY, "ROW_OFF": 0,
+                      "KY_STEP": (distance if geo.sources == 2 else 0) % (1 << 16)}
+    elif geo.op == POOL:
+        registers |= {"FLAGS": isa.FLAG_DEPTHWISE | isa.FLAG_POOL, "CIN": geo.in_vecs,
+                      "IN_CH": 1, "W_STEP": 0, "ROW_OFF": 0}
+    program.go(isa.COMPUTE, **registers)
+
+
 def load_run(program, run, weights, start, stop, place, ring, vector):
     """Append the LOAD of words start .. stop-1 of a WeightRun: to ``place`` in ``ring``, VBUF if
     ``vector``, else WBUF. weights: DRAM word of the layer's first."""
@@ -369,30 +399,12 @@ class LayerEmitter:
         place: ABUF address of input row ``row``; ``rows`` input rows are there, in_row vectors
         apart; out, out_row: where the output goes; distance: see vector_go.
         """
-        geo, requant = self.geo, self.layer.requant
-        if geo.vector:
-            vector_go(self.program, geo, requant, channels, place, in_row, first, count, row, rows,
-                      out, out_row, w_base, p_base, distance)
-            return
-        registers = {
-            "IN_BASE": place, "IN_ROW": in_row, "IN_ROWS": rows, "IN_W": geo.in_width,
-            "CIN": 1, "KH": geo.kh, "KW": geo.kw, "STRIDE": geo.stride,
-            "ROW_OFF": first * geo.stride - geo.padding - row, "PAD_X": geo.padding,
-            "KY_STEP": in_row, "OUT_ROWS": count, "OUT_VECS": geo.out_vecs, "COUT": channels,
-            "OUT_BASE": out, "OUT_W": geo.out_width, "W_BASE": w_base, "W_STEP": 1,
-            "P_BASE": p_base, "CLAMP_LO": int(requant.lo), "CLAMP_HI": int(requant.hi), "FLAGS": 0,
-        }
-        if channels > 1:
-            registers["OUT_CH"] = geo.out_vecs
-        if count > 1:
-            registers["OUT_ROW"] = out_row
-        if channels > self.arch.columns:
-            registers["W_TILE"] = geo.taps
-        if geo.dense:
-            registers |= {"CIN": geo.cin, "IN_CH": geo.in_vecs}
+        common = (self.program, self.geo, self.layer.requant, channels, place, in_row, first, count,
+                  row, rows, out, out_row, w_base, p_base)
+        if self.geo.vector:
+            vector_go(*common, distance)
         else:
-            registers |= {"FLAGS": isa.FLAG_DEPTHWISE, "IN_GROUP": geo.in_vecs}
-        self.program.go(isa.COMPUTE, **registers)
+            compute_go(*common, self.arch, distance)
 
     def _store(self, chunk, first, count, out):
         geo, fmt = self.geo, self.out_format

@@ -154,9 +154,9 @@ def geometry(layer, tensors, arch):
             if not max(least, 1) <= outs <= max(most, 1):
                 raise PlanError(f"{title}: output {what} = {outs}: allowed are {max(least, 1)} to "
                                 f"{max(most, 1)} for an input of {size}")
-    vector = layer.op in (ADD, POOL) or (
+    vector = arch.vector and (layer.op in (ADD, POOL) or (
         layer.op == DEPTHWISE and kw <= isa.VECTOR_KW and kh <= isa.VECTOR_KH
-        and layer.padding <= isa.VECTOR_PAD)
+        and layer.padding <= isa.VECTOR_PAD))
     if not vector:
         _check_array(title, layer, arch)
     if taps > arch.wbuf_depth and not vector:
@@ -176,9 +176,10 @@ def _check_array(title, layer, arch):
     if arch.weight_format is None:
         return
     if layer.op != CONV:
-        raise PlanError(f"{title}: {layer.op}, larger than VECTOR takes ({isa.VECTOR_KW}x"
-                        f"{isa.VECTOR_KH}, padding {isa.VECTOR_PAD}): array {arch.array} does "
-                        "dense convolutions only")
+        why = f"larger than VECTOR takes ({isa.VECTOR_KW}x{isa.VECTOR_KH}, padding " \
+              f"{isa.VECTOR_PAD})" if arch.vector else "without VECTOR"
+        raise PlanError(f"{title}: {layer.op}, {why}: array {arch.array} does dense convolutions "
+                        "only")
     if layer.weight_format != arch.weight_format:
         raise PlanError(f"{title}: weights of format {layer.weight_format}: array {arch.array} "
                         f"takes {arch.weight_format}")

@@ -40,7 +40,7 @@ def add_accelerator(soc, arch, name="accel", sdram="sdram", **options):
     """Connect an accelerator of size ``arch`` (spec.arch.Arch) to the LiteDRAM core ``soc.sdram``.
 
     options go to gateware.accelerator.Accelerator: ``primitive=True`` takes ECP5's DSP blocks,
-    ``codecs`` and ``vector`` leave out what a small FPGA has no room for.
+    ``codecs`` leaves out what a small FPGA has no room for.
 
     It takes three native ports of 32 bits, which go round the CPU's caches and an L2 cache: the SoC
     must have none (``l2_cache_size=0``), and firmware flushes the CPU's data cache after a run.

@@ -82,11 +82,11 @@ class Board:
         return self.device.split("-")[2][1:].rstrip("CI")
 
 
-# What fits beside everything else. VECTOR and the codecs a smaller FPGA has no room for are left
-# out; a DSP in the requantizer's lanes is worth 300 LUTs a lane.
+# What fits beside everything else. The codecs a smaller FPGA has no room for are left out, as the
+# Archs 45f and 25f leave out VECTOR; a DSP in the requantizer's lanes is worth 300 LUTs a lane.
 _LARGE  = dict(arch="85f")
-_MEDIUM = dict(arch="45f", accel=dict(vector=False, requant_dsps=1))
-_SMALL  = dict(arch="tiny", accel=dict(vector=False, codecs=("zfpi",)))
+_MEDIUM = dict(arch="45f", accel=dict(requant_dsps=1))
+_SMALL  = dict(arch="25f", accel=dict(codecs=("zfpi",)))
 
 # ULX3S boards carry different SDRAM chips: see the one on the board (--sdram-module).
 _ULX3S = dict(

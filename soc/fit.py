@@ -54,21 +54,21 @@ def memory_ebrs(depth, width):
     return ebrs
 
 
-def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS), vector=True, requant_dsps=2):
+def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS), requant_dsps=2):
     """Needs of a SoC with an accelerator of these options (gateware.accelerator.Accelerator), its
     array one of multipliers."""
     lane_bits = VALUE_BITS if arch.array == MAC else 8
     memories = BANKS*memory_ebrs(arch.abuf_depth//BANKS, LANES*VALUE_BITS)
     memories += arch.wbuf_lanes//LANES*memory_ebrs(arch.wbuf_depth, LANES*lane_bits)
-    memories += (1 + vector)*memory_ebrs(arch.pbuf_depth, RECORD_BITS)
-    if vector:
+    memories += (1 + arch.vector)*memory_ebrs(arch.pbuf_depth, RECORD_BITS)
+    if arch.vector:
         memories += memory_ebrs(arch.vbuf_depth, LANES*VALUE_BITS)
-    luts = FIXED_LUTS + COLUMN_LUTS*arch.columns + VECTOR_LUTS*vector + EBR_LUTS*memories
+    luts = FIXED_LUTS + COLUMN_LUTS*arch.columns + VECTOR_LUTS*arch.vector + EBR_LUTS*memories
     luts += sum(CODEC_LUTS[name] for name in codecs) + ONE_DSP_LUTS*(requant_dsps == 1)
     luts += DDR3_LUTS*ddr3
-    ebrs = FIXED_EBRS + memories + VECTOR_EBRS*vector + EBPC_EBRS*("ebpc" in codecs)
+    ebrs = FIXED_EBRS + memories + VECTOR_EBRS*arch.vector + EBPC_EBRS*("ebpc" in codecs)
     dsps = CPU_DSPS + LANES*(arch.columns + requant_dsps)
-    dsps += LANES*(TAPS + 1)*vector            # Its requantizer has one DSP a lane.
+    dsps += LANES*(TAPS + 1)*arch.vector      # Its requantizer has one DSP a lane.
     return Needs(luts, ebrs, dsps)
 
 

@@ -12,10 +12,14 @@ fields they multiply as they are stored, without decoding them first:
 
 Such an array's words are ``columns`` fields of N bits, column 0 lowest, and lie in DRAM as they do
 in WBUF: LOAD takes them for raw8, four bytes a block. Only dense convolutions can be done with it.
+
+Without VECTOR, which a small FPGA has no multipliers for, COMPUTE does its work too (spec/isa.py);
+nothing reads VBUF then, and ``vbuf_depth`` is of no use.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
+from . import isa
 from .formats import DELTA, LANES, RATES, REFERENCE_BITS, VALUE_BITS, WORD_BITS, Format
 
 MAC = "mac"
@@ -27,7 +31,7 @@ ARRAYS = (MAC, *(f"delta{bits}" for bits in range(RATES[DELTA][0], RATES[DELTA][
 @dataclass(frozen=True)
 class Arch:
     """``columns`` output channels x 4 pixels multiply at once; the depths are in words of each
-    on-chip memory (see spec/isa.py) and powers of two."""
+    on-chip memory (see spec/isa.py) and powers of two; ``vector``: the engine VECTOR is there."""
 
     columns: int = 16
     abuf_depth: int = 16384
@@ -35,6 +39,7 @@ class Arch:
     pbuf_depth: int = 2048
     vbuf_depth: int = 2048
     array: str = MAC
+    vector: bool = True
 
     def __post_init__(self):
         if self.columns % LANES or not 4 <= self.columns <= 64:
@@ -50,16 +55,21 @@ class Arch:
         if self.columns * self.weight_bits % WORD_BITS:
             raise ValueError(f"arch: columns = {self.columns} of {self.weight_bits} bits: allowed "
                              f"with array {self.array} are whole {WORD_BITS}-bit words")
+        if self.vector not in (False, True):
+            raise ValueError(f"arch: vector = {self.vector}: allowed are 0 and 1")
 
     @classmethod
     def of(cls, fields):
-        """From a mapping that holds the sizes among others: an image's header, a HELLO reply.
-        ValueError: sizes there are not."""
+        """From a mapping that holds the sizes among others: an image's header, or a HELLO reply,
+        whose ``engines`` say whether VECTOR is there. ValueError: sizes there are not."""
         array = fields["array"]
         if not 0 <= array < len(ARRAYS):
             raise ValueError(f"arch: array {array}: allowed are 0 to {len(ARRAYS) - 1}")
-        sizes = {name: fields[name] for name in cls.__dataclass_fields__}
-        return cls(**sizes | {"array": ARRAYS[array]})
+        if "vector" not in fields:
+            fields = fields | {"vector": fields["engines"] >> isa.VECTOR & 1}
+        made = cls(**{name: fields[name] for name in cls.__dataclass_fields__}
+                   | {"array": ARRAYS[array]})
+        return replace(made, vector=bool(made.vector))
 
     @property
     def weight_format(self):
@@ -93,14 +103,16 @@ class Arch:
 
     def as_dict(self):
         """What ``of`` takes: name -> int."""
-        return asdict(self) | {"array": ARRAYS.index(self.array)}
+        return asdict(self) | {"array": ARRAYS.index(self.array), "vector": int(self.vector)}
 
 
 # The sizes each device class carries; boards name one of these.
 ARCHS = {
     "tiny": Arch(columns=4, abuf_depth=2048, wbuf_depth=512, pbuf_depth=256, vbuf_depth=256),
-    "25f":  Arch(columns=4, abuf_depth=4096, wbuf_depth=2048, pbuf_depth=1024, vbuf_depth=512),
-    "45f":  Arch(columns=16, abuf_depth=8192, wbuf_depth=1024, pbuf_depth=1024, vbuf_depth=1024),
+    "25f":  Arch(columns=4, abuf_depth=4096, wbuf_depth=2048, pbuf_depth=512, vbuf_depth=64,
+                 vector=False),
+    "45f":  Arch(columns=16, abuf_depth=8192, wbuf_depth=2048, pbuf_depth=1024, vbuf_depth=64,
+                 vector=False),
     "85f":  Arch(columns=32),
     "sim":  Arch(columns=16),
     # Weights of 4 bits take a quarter of WBUF's bits.

@@ -5,12 +5,16 @@ The file begins with ``HEADER`` and ``SECTION_COUNT`` entries of ``SECTION``; to
 Sections follow in the file at ``offset``; those with ``dram != NOT_LOADED`` are copied to that byte
 offset of the region. Activations live in the region too, above the loaded sections:
 ``region_bytes`` is what the model needs in all.
+
+A self-test image has a section SELFTEST too: entries of ``SELFTEST_ENTRY``, each a program of its
+own and what it must leave in DRAM. The device zeroes the output, runs the program, and compares the
+output's CRC-32 (zlib's).
 """
 
 import struct
 
 MAGIC = 0x4b50504c  # "LPPK"
-VERSION = 3
+VERSION = 4
 HEADER_BYTES = 512
 NOT_LOADED = 0xffffffff
 
@@ -19,7 +23,7 @@ HEADER_FIELDS = (
     ("magic", "I"), ("version", "H"), ("section_count", "H"),
     ("file_bytes", "I"), ("region_bytes", "I"),
     ("columns", "I"), ("abuf_depth", "I"), ("wbuf_depth", "I"), ("pbuf_depth", "I"),
-    ("vbuf_depth", "I"), ("array", "I"),
+    ("vbuf_depth", "I"), ("array", "I"), ("vector", "I"),
     ("program_offset", "I"), ("program_words", "I"),   # Byte offset in the region; words.
     ("input_offset", "I"), ("input_bytes", "I"),
     ("output_offset", "I"), ("output_bytes", "I"),
@@ -32,7 +36,19 @@ SECTION_FIELDS = (
 HEADER = struct.Struct("<" + "".join(code for _, code in HEADER_FIELDS))
 SECTION = struct.Struct("<" + "".join(code for _, code in SECTION_FIELDS))
 
-META, PROGRAM, WEIGHTS, PARAMS = 1, 2, 3, 4
-SECTION_NAMES = {META: "meta", PROGRAM: "program", WEIGHTS: "weights", PARAMS: "params"}
+META, PROGRAM, WEIGHTS, PARAMS, SELFTEST = 1, 2, 3, 4, 5
+SECTION_NAMES = {META: "meta", PROGRAM: "program", WEIGHTS: "weights", PARAMS: "params",
+                 SELFTEST: "selftest"}
+OPTIONAL = (SELFTEST,)   # Sections of which an image may have none.
 MAX_SECTIONS = (HEADER_BYTES - HEADER.size) // SECTION.size
 ALIGN = 16  # Sections and tensors begin on multiples of this many bytes in the region.
+
+SELFTEST_FIELDS = (
+    ("id", "I"),                                       # What is tested << 8 | kind of format.
+    ("program_offset", "I"), ("program_words", "I"),   # As in the header.
+    ("output_offset", "I"), ("output_bytes", "I"), ("output_crc", "I"),
+    ("clocks", "I"),                                   # After which the program is stopped.
+)
+SELFTEST_ENTRY = struct.Struct("<" + "".join(code for _, code in SELFTEST_FIELDS))
+(TEST_COPY, TEST_DECODE, TEST_ENCODE, TEST_CONV, TEST_DEPTHWISE, TEST_POOL, TEST_REQUANTIZE,
+ TEST_VECTOR_DEPTHWISE, TEST_VECTOR_ADD, TEST_VECTOR_POOL) = range(1, 11)

@@ -1,6 +1,7 @@
 """The whole accelerator: layers against the reference, counters, errors, corrupt programs."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -371,7 +372,7 @@ def test_error(bench, words, error, detail):
 @pytest.fixture(scope="module")
 def small():
     """What a small FPGA has room for."""
-    return Bench(ARCH, codecs=("zfpi",), vector=False, requant_dsps=1)
+    return Bench(replace(ARCH, vector=False), codecs=("zfpi",), requant_dsps=1)
 
 
 def test_without_vector(small):

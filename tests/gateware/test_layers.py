@@ -1,9 +1,10 @@
 """Random layers, formats, tilings and chains: the accelerator against the golden model.
 
 Networks of random shapes, strides, paddings and storage formats, planned for arrays of 16, 64 and
-128 multipliers, and for arrays of deltas and of codes, by a planner that takes any tiling, chain or
-pipeline that fits; then executed under Verilator on a DRAM with random stalls. The output must be
-the golden model's, byte by byte, and where all tensors have places of their own, so must they.
+128 multipliers, with VECTOR and without, and for arrays of deltas and of codes, by a planner that
+takes any tiling, chain or pipeline that fits; then executed under Verilator on a DRAM with random
+stalls. The output must be the golden model's, byte by byte, and where all tensors have places of
+their own, so must they.
 """
 
 from functools import lru_cache
@@ -17,13 +18,17 @@ from bench import Bench, Run
 from litepress.host import plan as planner
 from litepress.host.golden import Golden
 from litepress.host.graph import CONV
+from litepress.host.hazards import walk
 from litepress.host.pack import pack
 from litepress.soc.alone import region
+from litepress.spec import isa
 from litepress.spec.arch import MAC, Arch
 from litepress.spec.image import PROGRAM
 
 ARCHS = {16: Arch(4, 2048, 2048, 128, 256), 64: Arch(16, 4096, 2048, 256, 512),
          128: Arch(32, 4096, 2048, 256, 512),
+         "16 alone": Arch(4, 2048, 2048, 128, 64, vector=False),
+         "32 alone": Arch(8, 4096, 2048, 256, 64, vector=False),
          "32 by 4 bits": Arch(8, 2048, 2048, 128, 256, "delta4"),
          "128 by 3 bits": Arch(32, 4096, 2048, 256, 512, "delta3"),
          "32 by pot4": Arch(8, 2048, 2048, 128, 256, "pot4"),
@@ -86,6 +91,9 @@ def run_case(arch, seed, patch):
             at, size = tensor["offset"], tensor["bytes"]
             want = golden.read(at, size)[0].tobytes()
             assert out[at:at + size] == want, (seed, stalls, name)
+    gos = walk(np.frombuffer(image.section(PROGRAM).data, "<u4")[:header["program_words"]])
+    # Each network has a pool, and most have adds.
+    assert any(go.engine == isa.VECTOR for go in gos) == ARCHS[arch].vector
     return image
 
 

@@ -1,5 +1,7 @@
 """host/plan.py, tiling.py, program.py: what fits, what is refused, what a program looks like."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from networks import Builder, mobilenet_v2, random_network
@@ -31,7 +33,8 @@ def one_layer(op, channels, height, width, cout=16, k=1, stride=1, **options):
 
 
 @pytest.mark.parametrize("size, name, words", [
-    (96, "sim", 15000), (96, "85f", 12000), (96, "25f", 30000), (224, "85f", 30000),
+    (96, "sim", 15000), (96, "85f", 12000), (96, "25f", 25000), (96, "45f", 15000),
+    (224, "85f", 30000),
 ])
 def test_mobilenet_is_planned(size, name, words):
     """Program size, whole network: below 60 KB at 16 columns and 96x96."""
@@ -44,6 +47,11 @@ def test_mobilenet_is_planned(size, name, words):
     stored = sum(p.weight_bytes for p in made.layers) // 4
     # 25f reads some weights more than once; the others never.
     assert stored < traffic
+    if not ARCHS[name].vector:
+        # COMPUTE does everything, and waits for little but the classifier's weights.
+        compute, cycles = (sum(p[of] for p in made.predicted) for of in ("compute", "cycles"))
+        assert compute < cycles < 1.25 * compute
+        assert not any(g.engine == isa.VECTOR for g in made.program.gos)
     for p in made.layers:
         if p.geo.dense and name == "sim" and size == 96:
             loads = [g for g in made.program.gos if g.engine == isa.LOAD
@@ -107,6 +115,39 @@ def test_region_size():
     with pytest.raises(PlanError, match=r"network mobilenet_v2_96: weights, program and "
                        r"activations take \d+ bytes: the region has 1048576"):
         plan(net, ARCHS["sim"], region_bytes=1 << 20)
+
+
+@pytest.mark.parametrize("op", ["depthwise", "add", "pool"])
+@pytest.mark.parametrize("array", ["delta4", "pot4", "apot4"])
+def test_an_array_of_formats_needs_vector(op, array):
+    net = one_layer(op, 8, 8, 8, k=3)
+    arch = Arch(8, 2048, 1024, 256, 256, array)
+    plan(net, arch)
+    with pytest.raises(PlanError, match=rf"^layer {op}0 \(features.{op}0\): {op}, without VECTOR: "
+                       rf"array {array} does dense convolutions only$"):
+        plan(net, replace(arch, vector=False))
+
+
+def test_arch_of_an_image_or_a_device():
+    arch = ARCHS["25f"]
+    fields = arch.as_dict()
+    assert Arch.of(fields) == arch and repr(Arch.of(fields)) == repr(arch)
+    del fields["vector"]
+    for engines, vector in ((0x7, False), (0xf, True)):
+        assert Arch.of(fields | {"engines": engines}) == replace(arch, vector=vector)
+    with pytest.raises(ValueError, match="arch: vector = 2: allowed are 0 and 1"):
+        Arch.of(fields | {"vector": 2})
+
+
+def test_compute_without_vector_by_hand():
+    """Clocks of the GOs that VECTOR would do: taps a vector and channel; a window of 3 taps a row
+    is 3 operands, a pool's row a vector each."""
+    arch = replace(ARCHS["sim"], vector=False)
+    for op, stride, loop in (("depthwise", 1, 48 * 16 * 4 * 9), ("depthwise", 2, 48 * 8 * 2 * 9),
+                             ("add", 1, 48 * 16 * 4 * 2), ("pool", 1, 48 * 16 * 4)):
+        made = plan(one_layer(op, 48, 16, 16, k=3, stride=stride), arch)
+        gos = [g for g in made.program.gos if g.engine == isa.COMPUTE]
+        assert made.predicted[0]["compute"] == loop + 50 * len(gos), op
 
 
 def test_bad_networks():

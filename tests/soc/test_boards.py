@@ -30,7 +30,7 @@ needs_compiler = pytest.mark.skipif(not shutil.which("riscv64-unknown-elf-gcc"),
 
 def quick(board):
     """The board with the smallest accelerator: what differs between boards is the rest."""
-    return dataclasses.replace(board, arch="tiny", accel={"vector": False, "codecs": ()})
+    return dataclasses.replace(board, arch="tiny", accel={"codecs": ()})
 
 
 def defines(text, *prefixes):
@@ -123,8 +123,8 @@ def test_an_invented_board(tmp_path, monkeypatch):
     """One entry is all a board takes: here one without button and LED, at other clocks."""
     board = Board(name="invented", platform="radiona_ulx3s", options=dict(device="LFE5U-45F"),
                   device="LFE5U-45F-6BG381C", clk=("clk25", 25e6), clk_freq=40e6, memory=SDR,
-                  sdram_module="AS4C32M16", baud=1_000_000, arch="tiny",
-                  accel=dict(vector=False, codecs=("zfpi",)))
+                  sdram_module="AS4C32M16", baud=1_000_000, arch="25f",
+                  accel=dict(codecs=("zfpi",)))
     board_module.check(board)
     monkeypatch.setattr(board_module, "ROOT", tmp_path)
     directory, _ = board_module.generate(board, say=lambda text: None)
@@ -180,8 +180,8 @@ def test_table():
 @pytest.mark.parametrize("options, message", [
     (["--board", "ulx4m"], "board 'ulx4m': allowed are ulx3s-85f, ulx3s-45f, ulx3s-25f, "),
     (["--board", "ulx3s-25f", "--arch", "85f"],
-     "arch 85f: too large for LFE5U-25F-6BG381C: it needs 165 block RAMs of 56, 140 multipliers "
-     "of 28, 35,716 LUTs (about) of 24,288: choose a smaller --arch"),
+     "arch 85f: too large for LFE5U-25F-6BG381C: it needs 185 block RAMs of 56, 156 multipliers "
+     "of 28, 44,239 LUTs (about) of 24,288: choose a smaller --arch"),
     (["--clk-freq", "500"], "--clk-freq 500: its PLL cannot make that from 25 MHz for SDR 1:2: "
                             "near it are 199 MHz and 200 MHz"),
     (["--sdram-module", "MT41K64M16"],
@@ -213,8 +213,12 @@ def test_counts_are_those_of_synthesis():
     needs = fit.needs(ARCHS["85f"])
     assert (needs.ebrs, needs.dsps) == (figures["ulx3s_85f_ebr"], figures["ulx3s_85f_dsp"])
     assert abs(needs.luts/figures["ulx3s_85f_lut"] - 1) < 0.05
-    small = fit.needs(ARCHS["tiny"], vector=False, codecs=("zfpi",))
+    small = fit.needs(dataclasses.replace(ARCHS["tiny"], vector=False), codecs=("zfpi",))
     assert (small.ebrs, small.dsps) == (41, 28)
+    for name, ebrs, dsps in (("ulx3s-45f", 101, 72), ("ulx3s-25f", 55, 28)):
+        board = BOARDS[name]
+        wanted = fit.needs(ARCHS[board.arch], **board.accel)
+        assert (wanted.ebrs, wanted.dsps) == (ebrs, dsps)
     assert fit.memory_ebrs(4096, 64) == 16 and fit.memory_ebrs(512, 64) == 2
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from litepress.host.evaluate import accuracy
 from litepress.models.data import fashion_mnist
 from litepress.models.tiny import calibration_images, preprocess_tiny, tiny
 from litepress.soc.sim import build_sim
+from litepress.spec.arch import ARCHS
 
 pytestmark = pytest.mark.soc
 ARCH = "tiny"
@@ -81,6 +83,27 @@ def test_an_array_of_codes():
         golden.load(image)
         for x in xs:
             np.testing.assert_array_equal(sim.run(x), golden.run(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["25f", "45f"])
+def test_without_vector(arch, test_set):
+    """COMPUTE does the depthwise layers, adds and pools as well, in about the clocks predicted; an
+    image that takes VECTOR is refused."""
+    calibration = calibration_images(64)
+    image = litepress.compress(tiny(), calibration[:1], calibration, arch=arch)
+    other = litepress.compress(tiny(), calibration[:1], calibration,
+                               arch=replace(ARCHS[arch], vector=True))
+    with SimDevice(build_sim(arch)) as sim, litepress.connect("golden") as golden:
+        sim.load(image)
+        golden.load(image)
+        for x in test_set[0][:3]:
+            np.testing.assert_array_equal(sim.run(x), golden.run(x))
+        predicted = sum(group["predicted"]["cycles"] for group in image.meta["groups"])
+        assert 0.9 < sim.run_cycles / predicted < 1.2
+        assert not any(c["vector_busy"] for c in sim.counters())
+        with pytest.raises(DeviceError, match=r"vector=True\), device .* has .*vector=False"):
+            sim.load(other)
 
 
 def test_lossless_activations_change_nothing():
