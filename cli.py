@@ -20,6 +20,8 @@ ImageFile = Annotated[Path, typer.Argument(help="An image made by `litepress com
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="golden | sim | sim:ARCH | "
                                          "socket://HOST:PORT | a serial port (/dev/ttyUSB0).")]
 
+BoardName = Annotated[str, typer.Option(help="A board of soc/boards.py.")]
+
 
 def _resolve(spec):
     """``package.module:name`` or ``file.py:name`` -> the object; called if it is a function."""
@@ -181,6 +183,61 @@ def run(
                           f"device {device} counts no clocks: no table")
 
 
+@app.command()
+def selftest(
+    device: DeviceName = "",
+    arch: Annotated[str, typer.Option(help="The size the device should have (spec/arch.py); "
+                                      "default what it says.")] = "",
+    dram: Annotated[float | None, typer.Option(help="MiB of DRAM whose every bit is tested, spread "
+                                               "over all of it; default all, of a simulator 1/16.",
+                                               min=0)] = None,
+    image: Annotated[Path | None, typer.Option(help="Tests from a file that --write made.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the tests for --arch as an image, and "
+                                               "end.")] = None,
+):
+    """Test whether a board works: its DRAM, DMA, each codec, the array and VECTOR, each against
+    known answers. It names what failed and ends with exit code 1.
+
+    **It overwrites what the device's DRAM holds**: load your image again afterwards.
+
+    Example: `litepress selftest --device /dev/ttyUSB0`
+    """
+    from .host.device import connect
+    from .host.image import Image
+    from .host.selftest import build
+    from .spec.arch import ARCHS
+
+    if arch and arch not in ARCHS:
+        raise ValueError(f"--arch {arch}: allowed are {', '.join(ARCHS)}")
+    if write:
+        made = build(ARCHS[arch or "sim"])
+        made.save(write)
+        console.print(f"{write}: {len(made.bytes()):,} bytes, sha256 {made.hash}", soft_wrap=True)
+        return
+    if not device:
+        raise ValueError("--device: missing: golden | sim | sim:ARCH | socket://HOST:PORT | a "
+                         "serial port (/dev/ttyUSB0)")
+    options = {} if dram is None else {"dram_bytes": int(dram * 2**20)}
+    if image:
+        options["image"] = Image.load(image)
+    count, failed = 0, []
+    with connect(device) as target, _progress() as bar:
+        task = bar.add_task("self-test", total=None)
+        for outcome in target.selftest(
+                ARCHS.get(arch), **options, progress=lambda what, done, total:
+                bar.update(task, description=what, completed=done, total=total)):
+            count += 1
+            if not outcome.passed:
+                failed.append(outcome.name)
+            bar.console.print(str(outcome), highlight=False, soft_wrap=True)
+        bar.remove_task(task)
+    if failed:
+        console.print(f"FAILED: {'; '.join(failed)}. Look at the first one first.",
+                      highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
+    console.print(f"All {count} tests passed.", highlight=False)
+
+
 def _run(module, *arguments):
     """Run a module of soc/ or bench/ as its own process: host code never imports it."""
     code = subprocess.call([sys.executable, "-m", f"litepress.{module}", *arguments])
@@ -208,12 +265,40 @@ def sim(
 
 
 @app.command()
-def build(board: Annotated[str, typer.Option(help="A board of soc/boards.py.")] = "ulx3s-85f"):
+def build(
+    board: BoardName = "ulx3s-85f",
+    arch: Annotated[str, typer.Option(help="Size of the accelerator (spec/arch.py); default the "
+                                      "board's.")] = "",
+    clk_freq: Annotated[str, typer.Option(help="System clock in MHz; default the board's.")] = "",
+    sdram_module: Annotated[str, typer.Option(help="DRAM chip, a class of litedram.modules; "
+                                              "default the board's.")] = "",
+    seeds: Annotated[str, typer.Option(help="Of placement, by commas: until the clocks are "
+                                       "met.")] = "",
+):
     """Build a board's bitstream with Yosys and nextpnr. A missed clock is an error.
 
     Example: `litepress build --board ulx3s-85f`
     """
-    _run("soc.board", "--board", board)
+    options = {"--arch": arch, "--clk-freq": clk_freq, "--sdram-module": sdram_module,
+               "--seeds": seeds}
+    _run("soc.board", "--board", board, *(word for option, value in options.items() if value
+                                          for word in (option, value)))
+
+
+@app.command()
+def flash(
+    board: BoardName = "ulx3s-85f",
+    bitstream: Annotated[str, typer.Option(help="Another file than the one built for the "
+                                           "board.")] = "",
+    permanent: Annotated[bool, typer.Option("--flash", help="Into the configuration flash that the "
+                                            "FPGA starts from.")] = False,
+):
+    """Load a board's bitstream with openFPGALoader: into the FPGA, gone when the power is.
+
+    Example: `litepress flash --board ulx3s-85f`
+    """
+    _run("soc.flash", "--board", board, *(["--bitstream", bitstream] if bitstream else []),
+         *(["--flash"] if permanent else []))
 
 
 @app.command()

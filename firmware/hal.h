@@ -27,6 +27,7 @@ uint32_t hal_region_bytes(void);
 void hal_region_from_rx(uint32_t offset, uint32_t words);
 void hal_region_to_tx(uint32_t offset, uint32_t words);
 void hal_region_read(uint32_t offset, uint32_t *to, uint32_t words);
+uint32_t hal_region_word(uint32_t offset);
 void hal_region_write(uint32_t offset, uint32_t word);
 uint32_t hal_region_crc(uint32_t offset, uint32_t words);
 uint32_t hal_crc(const uint32_t *data, uint32_t words);

@@ -191,6 +191,11 @@ void hal_region_read(uint32_t offset, uint32_t *to, uint32_t words)
 		*to++ = *from++;
 }
 
+uint32_t hal_region_word(uint32_t offset)
+{
+	return *region(offset);
+}
+
 void hal_region_write(uint32_t offset, uint32_t word)
 {
 	*region(offset) = word;

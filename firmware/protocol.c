@@ -6,6 +6,7 @@
 #include "inflate.h"
 #include "protocol.h"
 #include "runner.h"
+#include "selftest.h"
 
 /* Words of the longest reply: header and payload. */
 #define MAX_REPLY_WORDS (1 + LP_MAX_PAYLOAD / 4)
@@ -193,16 +194,56 @@ static void counters(struct request *request)
 	reply(request, payload, LP_COUNTERS_WORDS);
 }
 
+static void memtest_request(struct request *request)
+{
+	uint32_t what = hal_rx_pop();
+	uint32_t address = hal_rx_pop();
+	uint32_t bytes = hal_rx_pop();
+	uint32_t flip = hal_rx_pop();
+	struct memtest result;
+
+	request->words = 0;
+	if (what > LP_MEM_CHECK || (bytes & 3) || bytes < 8) {
+		refuse(request, LP_E_BAD_LENGTH, bytes);
+		return;
+	}
+	if (!in_region(address, bytes)) {
+		refuse(request, LP_E_OUT_OF_REGION, address);
+		return;
+	}
+	if (what != LP_MEM_CHECK)
+		runner_written(address, bytes);
+	memtest(what, address, bytes, flip, &result);
+	reply(request, (uint32_t *)&result, sizeof(result) / 4);
+}
+
+static void selftest_request(struct request *request)
+{
+	uint32_t index = hal_rx_pop();
+	struct selftest result;
+	uint32_t detail;
+	int error;
+
+	request->words = 0;
+	error = selftest(index, &result, &detail);
+	if (error)
+		refuse(request, error, detail);
+	else
+		reply(request, (uint32_t *)&result, sizeof(result) / 4);
+}
+
 /* Bytes of payload a request must have; for WRITE and INFLATE the least. */
 static int payload_bytes(uint32_t type)
 {
 	switch (type) {
 	case LP_HELLO: case LP_STATUS: case LP_VERIFY: case LP_ABORT:
 		return 0;
-	case LP_WRITE: case LP_INFLATE: case LP_RUN: case LP_COUNTERS:
+	case LP_WRITE: case LP_INFLATE: case LP_RUN: case LP_COUNTERS: case LP_SELFTEST:
 		return 4;
 	case LP_READ: case LP_CRC:
 		return 8;
+	case LP_MEMTEST:
+		return 16;
 	default:
 		return -1;
 	}
@@ -246,6 +287,10 @@ static void serve(void)
 				crc(&request);
 			else if (request.type == LP_VERIFY)
 				verify(&request);
+			else if (request.type == LP_MEMTEST)
+				memtest_request(&request);
+			else if (request.type == LP_SELFTEST)
+				selftest_request(&request);
 			else
 				counters(&request);
 		}

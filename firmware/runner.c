@@ -162,7 +162,7 @@ int runner_busy(void)
 	return now.state == LP_STATE_RUNNING;
 }
 
-int runner_run(uint32_t token, uint32_t *detail)
+int runner_ready(uint32_t *detail)
 {
 	const struct lp_image_header *header = &image.header;
 	struct hal_arch arch;
@@ -171,8 +171,6 @@ int runner_run(uint32_t token, uint32_t *detail)
 	int error;
 
 	*detail = 0;
-	if (token == now.token)
-		return 0;
 	hal_accel_status(&accel);
 	if (runner_busy() || accel.busy)
 		return LP_E_BUSY;
@@ -182,7 +180,8 @@ int runner_run(uint32_t token, uint32_t *detail)
 	hal_accel_arch(&arch);
 	if (header->columns != arch.columns || header->abuf_depth != arch.abuf_depth ||
 	    header->wbuf_depth != arch.wbuf_depth || header->pbuf_depth != arch.pbuf_depth ||
-	    header->vbuf_depth != arch.vbuf_depth || header->array != arch.array)
+	    header->vbuf_depth != arch.vbuf_depth || header->array != arch.array ||
+	    header->vector != (arch.engines >> LP_ENGINE_VECTOR & 1))
 		return LP_E_ARCH;
 	error = runner_verify(&bitmap, &sections, detail);
 	if (error)
@@ -192,6 +191,30 @@ int runner_run(uint32_t token, uint32_t *detail)
 			*detail = i;
 			return LP_E_SECTION_CRC;
 		}
+	return 0;
+}
+
+const struct lp_image_section *runner_section(uint32_t type)
+{
+	uint32_t i;
+
+	for (i = 0; i < image.header.section_count; i++)
+		if (image.sections[i].type == type)
+			return &image.sections[i];
+	return 0;
+}
+
+int runner_run(uint32_t token, uint32_t *detail)
+{
+	const struct lp_image_header *header = &image.header;
+	int error;
+
+	*detail = 0;
+	if (token == now.token)
+		return 0;
+	error = runner_ready(detail);
+	if (error)
+		return error;
 	now.state = LP_STATE_RUNNING;
 	now.error = 0;
 	now.detail = 0;

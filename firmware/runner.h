@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include <litepress_spec.h>
+
 struct runner_status {
 	uint32_t state;         /* LP_STATE_* */
 	uint32_t error;         /* The accelerator's, spec/isa.py, when the state is FAILED. */
@@ -28,6 +30,12 @@ void runner_written(uint32_t offset, uint32_t bytes);
 
 /* CRCs of all sections that are not known to be good. bitmap: bit i: section i matches. */
 int runner_verify(uint32_t *bitmap, uint32_t *sections, uint32_t *detail);
+
+/* Whether the accelerator is free, and an image for it is in the region, whole. */
+int runner_ready(uint32_t *detail);
+
+/* The first section of a type, of an image that is known; 0: there is none. */
+const struct lp_image_section *runner_section(uint32_t type);
 
 /* Check the image and start its program; a token that was started before is not started again. */
 int runner_run(uint32_t token, uint32_t *detail);

@@ -352,8 +352,9 @@ def _parse_sections(data, name, header, table):
                                  f"is before {end}")
     kinds = [s.type for s in sections]
     for kind, title in layout.SECTION_NAMES.items():
-        if kinds.count(kind) != 1:
-            raise ImageError(f"{name}: {kinds.count(kind)} sections of type {title}: allowed is 1")
+        count = kinds.count(kind)
+        if count != 1 and not (kind in layout.OPTIONAL and not count):
+            raise ImageError(f"{name}: {count} sections of type {title}: allowed is 1")
     program = sections[kinds.index(layout.PROGRAM)]
     start, end = header["program_offset"], 4 * header["program_words"]
     if start != program.dram or end > program.size:

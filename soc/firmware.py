@@ -17,8 +17,8 @@ from ..spec import cheader
 
 COMPILER = "riscv64-unknown-elf-"
 FIRMWARE = Path(__file__).resolve().parents[1] / "firmware"
-SOURCES  = ("crt0.S", "main.c", "protocol.c", "inflate.c", "runner.c", "hal_litex.c", "memory.c",
-            "training.c")
+SOURCES  = ("crt0.S", "main.c", "protocol.c", "inflate.c", "runner.c", "selftest.c", "hal_litex.c",
+            "memory.c", "training.c")
 CFLAGS   = ("-march=rv32im_zicsr", "-mabi=ilp32", "-D__vexriscv__", "-Os", "-ffreestanding",
             "-fno-builtin", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror")
 LDFLAGS  = ("-nostdlib", "-nostartfiles", "-Wl,--gc-sections", "-Wl,--build-id=none")

@@ -41,9 +41,13 @@ def c_header():
     lines += [define(name, number) for number, (name, _, _) in wire.TYPES.items()]
     lines += [define(f"STATE_{name.upper()}", number) for number, name in wire.STATES.items()]
     lines += [define(f"E_{name}", code, text) for code, (name, text) in wire.ERRORS.items()]
+    lines += [define(name, getattr(wire, name))
+              for name in ("MEM_DATA", "MEM_LINES", "MEM_FILL", "MEM_CHECK")]
+    lines += [define(f"TEST_{name.upper()}", number) for number, name in wire.RESULTS.items()]
     lines += ["", "/* The accelerator: spec/isa.py. */",
               define("COUNTERS_WORDS", len(isa.COUNTERS)),
-              define("PROFILE_SLOTS", isa.PROFILE_SLOTS)]
+              define("PROFILE_SLOTS", isa.PROFILE_SLOTS),
+              define("ENGINE_VECTOR", isa.VECTOR)]
     lines += [define(f"ACCEL_E_{name}", code, text) for code, (name, text) in isa.ERRORS.items()]
     lines += ["", "/* Huffman streams: spec/huffman.py. */"]
     lines += [define(f"HUFFMAN_{name}", getattr(huffman, name))
@@ -53,9 +57,11 @@ def c_header():
               define("IMAGE_VERSION", image.VERSION),
               define("IMAGE_HEADER_BYTES", image.HEADER_BYTES),
               define("IMAGE_MAX_SECTIONS", image.MAX_SECTIONS),
-              define("IMAGE_NOT_LOADED", image.NOT_LOADED), ""]
+              define("IMAGE_NOT_LOADED", image.NOT_LOADED),
+              define("IMAGE_SELFTEST", image.SELFTEST), ""]
     lines += _struct("lp_image_header", image.HEADER_FIELDS) + [""]
-    lines += _struct("lp_image_section", image.SECTION_FIELDS)
+    lines += _struct("lp_image_section", image.SECTION_FIELDS) + [""]
+    lines += _struct("lp_image_selftest", image.SELFTEST_FIELDS)
     lines += ["", "#endif", ""]
     return "\n".join(lines)
 

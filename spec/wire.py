@@ -22,12 +22,13 @@ LOAD (and STORE, where it is for activations), bit k of ``engines`` for engine k
 SYNC = bytes((0xa5, 0x4c, 0x50, 0x5a))
 MAX_PAYLOAD = 1024
 OVERHEAD = 12          # Bytes of a frame beside its padded payload.
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 BAUD = 3_000_000      # Of a board's serial line.
 
 REPLY = 0x80
 # type: (name, request payload, reply payload), fields are u32 unless said otherwise
-HELLO, WRITE, READ, CRC, RUN, STATUS, COUNTERS, VERIFY, ABORT, INFLATE = range(1, 11)
+(HELLO, WRITE, READ, CRC, RUN, STATUS, COUNTERS, VERIFY, ABORT, INFLATE, MEMTEST,
+ SELFTEST) = range(1, 13)
 ERROR = 0xff
 TYPES = {
     HELLO:    ("HELLO", "", "protocol, rx_bytes, region_bytes, clock_hz, columns, abuf_depth, "
@@ -44,7 +45,23 @@ TYPES = {
     ABORT:    ("ABORT", "", ""),
     INFLATE:  ("INFLATE", "address, a stream of spec/huffman.py, whose data is written there",
                "bytes written"),
+    MEMTEST:  ("MEMTEST", "what, address, length (multiple of 4, at least 8), flip",
+               "wrong, address, expected, found, bits"),
+    SELFTEST: ("SELFTEST", "index of the entry (spec/image.py)", "id, result, found, expected"),
 }
+# Of a MEMTEST. All overwrite DRAM but MEM_CHECK. ``wrong`` counts words; ``address``, ``expected``
+# and ``found`` are of the first; ``bits``: of a word, that were wrong in any.
+MEM_DATA = 0    # A one, then a zero, walks through the words at address and address + 4.
+MEM_LINES = 1   # Words at address and at each power of two from it; here ``bits`` are those of the
+                # addresses that were taken for each other.
+MEM_FILL = 2    # Words that are all different are written, with the bits of ``flip`` inverted;
+MEM_CHECK = 3   # ... and are read.
+# Results in a SELFTEST reply, and what ``found`` and ``expected`` are then.
+PASSED = 0      # The output's CRC-32, twice.
+WRONG = 1       # The output's CRC-32, and the right one.
+STOPPED = 2     # The accelerator's error and detail (spec/isa.py).
+TIMEOUT = 3     # Clocks, and how many were allowed.
+RESULTS = {PASSED: "passed", WRONG: "wrong", STOPPED: "stopped", TIMEOUT: "timeout"}
 # States in a STATUS reply.
 IDLE, RUNNING, DONE, FAILED = range(4)
 STATES = {IDLE: "idle", RUNNING: "running", DONE: "done", FAILED: "failed"}
@@ -62,4 +79,5 @@ ERRORS = {
     9: ("BAD_SLOT", "no such profile slot"),
     10: ("TOO_LARGE", "image needs a larger region than the device has"),
     11: ("STREAM", "Huffman stream is corrupt, or its data leaves the region (detail: address)"),
+    12: ("NO_TEST", "the image has no such self-test (detail: its index)"),
 }

@@ -64,6 +64,16 @@ class Device(ABC):
         return image.used_bytes(name, self._read_region(tensor.offset, tensor.bytes))
 
     @abstractmethod
+    def selftest(self, arch=None, image=None, dram_bytes=None, progress=None):
+        """Test the device itself; overwrites what its DRAM holds. Returns a generator of
+        selftest.Outcome, one a test, from what all others need to what needs them.
+
+        arch: the Arch it should have, default what it says. image: made by host.selftest.build,
+        default one for what it says. dram_bytes: of DRAM, spread over all of it, whose every bit
+        is tested; default all of it. progress(what, done, total) is called on the way.
+        DeviceError: it does not answer."""
+
+    @abstractmethod
     def _read_region(self, offset, size):
         """Bytes of the model's region."""
 

@@ -15,6 +15,7 @@ from .remote import RemoteDevice
 
 BINARY = "litepress_sim"
 DEFAULT_ARCH = "sim"
+SELFTEST_BYTES = 1 << 16    # Of DRAM, by default.
 LISTENING = "litepress_sim: listening on "
 BUILDS = Path(__file__).resolve().parents[2] / "build" / "sim"
 
@@ -96,6 +97,10 @@ class SimDevice(RemoteDevice):
             # The simulator has read it by the time it listens.
             if preload_file:
                 os.unlink(preload_file)
+
+    def selftest(self, arch=None, image=None, dram_bytes=SELFTEST_BYTES, progress=None):
+        """See Device.selftest; a simulation of all of the DRAM would take long."""
+        return super().selftest(arch, image, dram_bytes, progress)
 
     def _port(self, timeout):
         """The port it listens on; a thread goes on reading its output, lest it block."""

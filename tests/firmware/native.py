@@ -15,7 +15,8 @@ from litepress.spec import cheader
 from litepress.spec import image as layout
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [ROOT / "firmware/protocol.c", ROOT / "firmware/inflate.c", ROOT / "firmware/runner.c",
+SOURCES = [*(ROOT / "firmware" / name for name in ("protocol.c", "inflate.c", "runner.c",
+                                                   "selftest.c")),
            Path(__file__).with_name("native_hal.c")]
 
 
@@ -58,7 +59,8 @@ def running(binary, *options):
 class ToyImage:
     """An image with the interface of host.image.Image; its program is the toy accelerator's."""
 
-    def __init__(self, weights, arch=(4, 2048, 512, 256, 256, 0), region_bytes=None, version=None):
+    def __init__(self, weights, arch=(4, 2048, 512, 256, 256, 0, 1), region_bytes=None,
+                 version=None):
         align = layout.HEADER_BYTES
         base = align + 16 + len(weights)
         base += -base % 16
@@ -80,7 +82,7 @@ class ToyImage:
             section_count=len(self.sections), file_bytes=offset,
             region_bytes=region_bytes or outputs + 1504,
             columns=arch[0], abuf_depth=arch[1], wbuf_depth=arch[2], pbuf_depth=arch[3],
-            vbuf_depth=arch[4], array=arch[5],
+            vbuf_depth=arch[4], array=arch[5], vector=arch[6],
             program_offset=align, program_words=4,
             input_offset=inputs, input_bytes=self.input_bytes,
             output_offset=outputs, output_bytes=self.output_bytes, layer_count=3, header_crc=0)

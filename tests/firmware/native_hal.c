@@ -6,8 +6,9 @@
  *
  * Options: --port N (0: any), --region BYTES, --arch C,A,W,P,V,K, --formats BITS, --engines BITS,
  * --run-ms N, --fail CODE, --hang-after N (answer N requests, then stop), --reset-after N (begin anew
- * after N requests, DRAM kept), --never-done, --keep (wait for another client), --preload FILE and
- * --idle-timeout SECONDS as the simulator has them.
+ * after N requests, DRAM kept), --never-done, --keep (wait for another client), --low BITS, --high BITS
+ * (data bits of the DRAM that are stuck), --address BITS (of its addresses that are stuck at 0),
+ * --preload FILE and --idle-timeout SECONDS as the simulator has them.
  */
 
 #include <arpa/inet.h>
@@ -32,6 +33,7 @@ static int line = -1;
 static uint8_t *dram;
 static uint32_t region_bytes = 1 << 20;
 static struct hal_arch arch = {4, 2048, 512, 256, 256, 0, 0x1fff, 0xf};
+static uint32_t low, high, address_low;
 static int fail, run_ms, never_done, hang_after = -1, reset_after = -1, served;
 
 static uint32_t word_at(const uint8_t *p)
@@ -177,6 +179,17 @@ static void check(uint32_t offset, uint32_t words)
 	}
 }
 
+static uint32_t get_word(uint32_t offset)
+{
+	return word_at(dram + (offset & ~address_low));
+}
+
+static void set_word(uint32_t offset, uint32_t word)
+{
+	word = (word & ~low) | high;
+	memcpy(dram + (offset & ~address_low), &word, 4);
+}
+
 void hal_init(void) {}
 
 uint32_t hal_region_bytes(void)
@@ -187,35 +200,46 @@ uint32_t hal_region_bytes(void)
 void hal_region_from_rx(uint32_t offset, uint32_t words)
 {
 	check(offset, words);
-	for (; words--; offset += 4) {
-		uint32_t word = hal_rx_pop();
-		memcpy(dram + offset, &word, 4);
-	}
+	for (; words--; offset += 4)
+		set_word(offset, hal_rx_pop());
 }
 
 void hal_region_to_tx(uint32_t offset, uint32_t words)
 {
 	check(offset, words);
 	for (; words--; offset += 4)
-		hal_tx_push(word_at(dram + offset));
+		hal_tx_push(get_word(offset));
 }
 
 void hal_region_read(uint32_t offset, uint32_t *to, uint32_t words)
 {
 	check(offset, words);
-	memcpy(to, dram + offset, 4 * words);
+	for (; words--; offset += 4)
+		*to++ = get_word(offset);
+}
+
+uint32_t hal_region_word(uint32_t offset)
+{
+	check(offset, 1);
+	return get_word(offset);
 }
 
 void hal_region_write(uint32_t offset, uint32_t word)
 {
 	check(offset, 1);
-	memcpy(dram + offset, &word, 4);
+	set_word(offset, word);
 }
 
 uint32_t hal_region_crc(uint32_t offset, uint32_t words)
 {
+	uint32_t crc = 0;
+
 	check(offset, words);
-	return crc_bytes(0, dram + offset, 4 * words);
+	for (; words--; offset += 4) {
+		uint32_t word = get_word(offset);
+		crc = crc_bytes(crc, (const uint8_t *)&word, 4);
+	}
+	return crc;
 }
 
 uint32_t hal_crc(const uint32_t *data, uint32_t words)
@@ -385,6 +409,12 @@ int main(int argc, char **argv)
 			arch.formats = strtoul(value, 0, 0);
 		else if (!strcmp(option, "--engines"))
 			arch.engines = strtoul(value, 0, 0);
+		else if (!strcmp(option, "--low"))
+			low = strtoul(value, 0, 0);
+		else if (!strcmp(option, "--high"))
+			high = strtoul(value, 0, 0);
+		else if (!strcmp(option, "--address"))
+			address_low = strtoul(value, 0, 0);
 		else if (!strcmp(option, "--run-ms"))
 			run_ms = atoi(value);
 		else if (!strcmp(option, "--fail"))

@@ -21,7 +21,8 @@ from litepress.spec import cheader, wire
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRMWARE = ROOT / "firmware"
-SOURCES = ("crt0.S", "main.c", "protocol.c", "inflate.c", "runner.c", "hal_litex.c", "memory.c")
+SOURCES = ("crt0.S", "main.c", "protocol.c", "inflate.c", "runner.c", "selftest.c", "hal_litex.c",
+           "memory.c")
 ROM_BYTES = 8192
 
 

@@ -295,8 +295,10 @@ def test_window_is_kept(url):
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"arch": (8, 2048, 512, 256, 256, 0)},
+    ({"arch": (8, 2048, 512, 256, 256, 0, 1)},
      r"image is planned for Arch\(columns=8, .*has Arch\(columns=4"),
+    ({"arch": (4, 2048, 512, 256, 256, 0, 0)},
+     r"image is planned for Arch\(.*vector=False\), .*has Arch\(.*vector=True\)"),
     ({"region_bytes": 1 << 24}, "image needs 16777216 bytes of memory, device at .* has 1048576"),
 ])
 def test_images_that_do_not_fit(url, options, message):
@@ -319,7 +321,8 @@ def test_images_the_bitstream_lacks_something_for(url):
     def fmt(engine, name):
         number = {isa.LOAD: isa.LOAD_REGS, isa.STORE: isa.STORE_REGS}[engine]["FORMAT"][0]
         return isa.word(engine, number, Format.parse(name).code)
-    image = with_program(ToyImage(bytes(64)), [
+    here = (4, 2048, 512, 256, 256, 0, 0)
+    image = with_program(ToyImage(bytes(64), here), [
         fmt(isa.LOAD, "delta4"), go(isa.LOAD), go(isa.COMPUTE), fmt(isa.STORE, "zfpi6nu"),
         fmt(isa.LOAD, "ebpc8"), fmt(isa.LOAD, "raw8u"), fmt(isa.LOAD, "raw16"), go(isa.VECTOR),
         isa.word(isa.CTRL, isa.MARK, 0)])
@@ -331,8 +334,10 @@ def test_images_the_bitstream_lacks_something_for(url):
         with pytest.raises(DeviceError, match=r"image needs engine vector, device at .* has "
                                               r"load, compute, store$"):
             device.load(with_program(image, [go(isa.VECTOR)]))
+        with pytest.raises(DeviceError, match=r"vector=True\), device .* has Arch\(.*vector=False"):
+            device.load(ToyImage(bytes(64)))
         assert device.client.read(0, 4) != image.header_bytes()[:4]     # Nothing was sent.
-        device.load(ToyImage(bytes(64)))
+        device.load(ToyImage(bytes(64), here))
 
 
 def test_a_wrong_section_crc_is_named(url):

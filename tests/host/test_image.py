@@ -72,7 +72,7 @@ def test_sections_stand_in_the_file_as_the_table_says(image):
 
 @pytest.mark.parametrize("field, value, fix, message", [
     ("magic", 1, True, "net.lpk: magic = 0x00000001: allowed is 0x4b50504c"),
-    ("version", 9, True, "net.lpk: version = 9: allowed is 3"),
+    ("version", 9, True, "net.lpk: version = 9: allowed is 4"),
     ("region_bytes", 77, False, "net.lpk: header_crc = 0x"),
     ("file_bytes", 1 << 20, True, "net.lpk: truncated: "),
     ("file_bytes", 600, True, "net.lpk: file_bytes = 600: the file has "),
@@ -95,7 +95,7 @@ def test_header_is_checked(image, field, value, fix, message):
     ("dram", 0, 1 << 26, "section 0 (weights): dram bytes 67108864 to "),
     ("offset", 2, 512, "section 2 (program): crc = "),
     ("offset", 1, 1 << 26, "section 1 (params): bytes 67108864 to "),
-    ("type", 1, 9, "section 1 (9): type = 9: allowed are [1, 2, 3, 4]"),
+    ("type", 1, 9, "section 1 (9): type = 9: allowed are [1, 2, 3, 4, 5]"),
     ("type", 1, 3, "2 sections of type weights: allowed is 1"),
 ])
 def test_section_table_is_checked(image, field, entry, value, message):

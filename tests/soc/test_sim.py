@@ -17,7 +17,7 @@ from litepress.host.device.client import Client, Request, RequestError
 from litepress.soc import sim, verilate
 from litepress.spec import image as layout
 from litepress.spec import isa, wire
-from litepress.spec.arch import ARCHS
+from litepress.spec.arch import ARCHS, Arch
 from litepress.spec.formats import KINDS, Format
 
 ARCH = ARCHS["tiny"]
@@ -66,7 +66,9 @@ def test_hello_says_what_was_built(program):
     expected = ARCH.as_dict() | {"protocol": wire.PROTOCOL_VERSION, "region_bytes": DRAM_BYTES,
                                  "clock_hz": 50_000_000, "engines": 0xf,
                                  "formats": sum(1 << kind for kind in KINDS)}
+    assert expected.pop("vector") == expected["engines"] >> isa.VECTOR & 1
     assert {name: info[name] for name in expected} == expected
+    assert Arch.of(info) == ARCH
     assert 0 < info["cycles"]
 
 
