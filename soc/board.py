@@ -158,6 +158,15 @@ def build(board, seeds=SEEDS, say=print):
     return flow.pack(routed)
 
 
+def seed_numbers(text):
+    """The numbers of a list by commas; ValueError says what is none."""
+    seeds = text.split(",")
+    wrong = [seed for seed in seeds if not seed.strip().isdecimal()]
+    if wrong:
+        raise ValueError(f"--seeds {text}: {wrong[0]!r}: allowed are whole numbers, by commas")
+    return [int(seed) for seed in seeds]
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m litepress.soc.board", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -177,13 +186,14 @@ def main():
     changes = {"arch": args.arch, "sdram_module": args.sdram_module,
                "clk_freq": args.clk_freq and 1e6*args.clk_freq}
     try:
+        seeds = seed_numbers(args.seeds)
         board = dataclasses.replace(find_board(args.board),
                                     **{k: v for k, v in changes.items() if v is not None})
         if args.generate_only:
             check(board)
             print(generate(board)[0])
         else:
-            print(build(board, [int(seed) for seed in args.seeds.split(",")]))
+            print(build(board, seeds))
     except (RuntimeError, ValueError, OSError) as error:
         sys.exit(f"litepress build: {error}")
 

@@ -59,7 +59,7 @@ def with_header(data, **fields):
 
 
 def test_help_shows_an_example():
-    for command in ("compress", "inspect", "load", "run", "sim", "build"):
+    for command in ("compress", "inspect", "load", "run", "sim", "build", "flash"):
         done = run(command, "--help")
         assert done.returncode == 0 and "Example:" in done.stdout, command
 
