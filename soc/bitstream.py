@@ -21,6 +21,9 @@ from . import floorplan
 ROOT     = Path(__file__).resolve().parents[1]
 TOOLS    = ("yosys", "nextpnr-ecp5", "ecppack")
 COMMENTS = re.compile(rb"/\*.*?\*/|^//[^\n]*", re.DOTALL | re.MULTILINE)
+# Of cells in any part of the FPGA, at most, while they are placed: nextpnr's own 0.9 leaves the
+# router too few wires where logic crowds.
+DENSITY = 0.7
 # What the report calls the things that run out.
 CELLS = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
 
@@ -150,7 +153,8 @@ class Flow:
                           "--seed")
         # LiteX gives it or not, as its defaults have it; given twice nextpnr refuses it.
         command = [word for word in command if word != "--timing-allow-fail"]
-        return [*command, "--json", netlist.name, "--seed", str(seed), *options]
+        return [*command, "--json", netlist.name, "--seed", str(seed), "--placer-heap-beta",
+                str(DENSITY), *options]
 
     def route(self, netlist, seed):
         """nextpnr: a Routed, whether its clocks are met or not."""
