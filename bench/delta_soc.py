@@ -102,14 +102,13 @@ def figures_of(image, counters):
             "image_bytes": len(image.bytes())}
 
 
-def show(figures):
-    """The table of the figures."""
-    table = Table(title="FashionMNIST, 784-150-16-400-120-84-10, on the simulated SoC",
-                  title_justify="left")
-    for name in ("", *(case.title for case in CASES)):
+def show(title, cases, rows, figures):
+    """The table of the figures: a row for each of ``rows``, which are as ROWS."""
+    table = Table(title=title, title_justify="left")
+    for name in ("", *(case.title for case in cases)):
         table.add_column(name, justify="left" if not name else "right")
-    for key, (title, form) in ROWS.items():
-        table.add_row(title, *(form.format(figures[f"{case.key}_{key}"]) for case in CASES))
+    for key, (what, form) in rows.items():
+        table.add_row(what, *(form.format(figures[f"{case.key}_{key}"]) for case in cases))
     return table
 
 
@@ -133,7 +132,8 @@ def main(images: Annotated[int, typer.Option(help="Test images on the SoC.", min
         figures |= {f"{case.key}_{key}": value for key, value in found.items()}
     figures |= {f"{case.key}_{key}_ratio": figures[f"{case.key}_{key}"] / figures[f"raw8_{key}"]
                 for key in ("cycles", "dram_bytes", "weight_bytes") for case in CASES[:-1]}
-    console.print(show(figures))
+    console.print(show("FashionMNIST, 784-150-16-400-120-84-10, on the simulated SoC", CASES, ROWS,
+                       figures))
     save("delta_soc", f"python -m litepress.bench.delta_soc --images {images}",
          f"FashionMNIST; models/checkpoints/delta_mlp.npz; the first {images} test images on the "
          "SoC, all 10,000 with the golden model; activations raw8; image in DRAM", figures)

@@ -20,7 +20,6 @@ import torch
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from torch import nn
 
 from .. import compress
@@ -28,7 +27,8 @@ from ..host.device import connect
 from ..host.evaluate import accuracy
 from ..models import pot_train
 from ..soc.sim import build_sim
-from .delta_soc import Case, figures_of, measure
+from .delta_soc import ROWS as DELTA_ROWS
+from .delta_soc import Case, figures_of, measure, show
 from .results import save
 
 ACTIVATIONS = "raw8"
@@ -37,14 +37,9 @@ CASES = (Case("pot4_array", "pot4, products looked up", "pot4", "sim-pot4"),
          Case("pot4", "pot4, decoded", "pot4", "sim"),
          Case("raw8", "8 bits", "raw8", "sim"))
 # Figure -> (what it is, format).
-ROWS = {"accuracy": ("top-1 of the golden model", "{:.2f} %"),
-        "cycles": ("system clocks a frame", "{:,.0f}"),
-        "dram_bytes": ("DRAM bytes a frame, weights and activations", "{:,.0f}"),
-        "weight_bytes": ("weights, bytes in DRAM", "{:,.0f}"),
-        "weight_line_bytes": ("weights, bytes over the line (Huffman streams)", "{:,.0f}"),
-        "program_bytes": ("program, bytes", "{:,.0f}"),
-        "image_bytes": ("image, bytes", "{:,.0f}"),
-        "logits_equal": ("test images whose logits equal the golden model's", "{:.0f}")}
+ROWS = DELTA_ROWS | {
+    "accuracy": ("top-1 of the golden model", "{:.2f} %"),
+    "weight_line_bytes": ("weights, bytes over the line (Huffman streams)", "{:,.0f}")}
 RATIOS = ("cycles", "dram_bytes", "weight_bytes", "weight_line_bytes")
 console = Console()
 
@@ -79,17 +74,6 @@ def image_of(case, checkpoint, stride):
                     steps=steps if case.weights == "pot4" else None, name="resnet20")
 
 
-def show(figures, trained):
-    """The table of the figures."""
-    table = Table(title="ResNet-20 on the simulated SoC", title_justify="left")
-    for name in ("", *(case.title for case in CASES)):
-        table.add_column(name, justify="left" if not name else "right")
-    for key, (title, form) in ROWS.items():
-        if trained or key != "accuracy":
-            table.add_row(title, *(form.format(figures[f"{case.key}_{key}"]) for case in CASES))
-    return table
-
-
 def main(checkpoint: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Of "
                                "models.pot_train, pot of 4 bits; none: untrained.")] = None,
          images: Annotated[int, typer.Option(help="Test images on the SoC.", min=1)] = 20,
@@ -121,7 +105,8 @@ def main(checkpoint: Annotated[Path | None, typer.Option(exists=True, dir_okay=F
         figures |= {f"{case.key}_{key}": value for key, value in found.items()}
     figures |= {f"{case.key}_{key}_ratio": figures[f"{case.key}_{key}"] / figures[f"raw8_{key}"]
                 for key in RATIOS for case in CASES[:-1]}
-    console.print(show(figures, checkpoint))
+    rows = {key: row for key, row in ROWS.items() if checkpoint or key != "accuracy"}
+    console.print(show("ResNet-20 on the simulated SoC", CASES, rows, figures))
     if checkpoint:
         save("pot_soc", f"python -m litepress.bench.pot_soc --checkpoint {checkpoint} --images "
              f"{images} --golden {golden} --stride {stride}",
