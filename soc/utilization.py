@@ -9,9 +9,11 @@ import json
 import re
 from collections import Counter
 
-# Of a LUT4 each: a carry cell is a pair; 16 x 4 bits of memory take 4, and 2 for the write port.
+# What a cell takes in LUT4. A carry cell is a pair of them; of distributed memory, 16x4 bits take
+# 4 LUTs and the write port 2 more. PFUMX and L6MUX21 are part of the slice, and take none.
 LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
-KINDS = {"TRELLIS_FF": "ff", "DP16KD": "ebr", "MULT18X18D": "dsp"}
+KINDS = {"ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
+KEYS  = {cell: key for key, cell in KINDS.items()}
 OTHER = "not told apart"
 # Part -> what its signals' and cells' names begin with; the first that fits counts.
 PARTS = tuple((part, re.compile(names)) for part, names in (
@@ -42,7 +44,7 @@ def _outputs(cell):
 def parts_of(module):
     """{cell: its part or OTHER} of a netlist's module, for the cells that are counted."""
     cells = {name: cell for name, cell in module["cells"].items()
-             if cell["type"] in LUTS or cell["type"] in KINDS or cell["type"] in (
+             if cell["type"] in LUTS or cell["type"] in KEYS or cell["type"] in (
                  "PFUMX", "L6MUX21")}
     named = {}
     for name, net in module["netnames"].items():
@@ -82,14 +84,14 @@ def utilization(netlist):
         modules = json.loads(netlist.read_text())["modules"].values()
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{netlist}: not a netlist: {error}") from None
-    counts = {part: dict.fromkeys(("lut", *KINDS.values()), 0)
+    counts = {part: dict.fromkeys(("lut", *KINDS), 0)
               for part in (*(part for part, _ in PARTS), OTHER)}
     for module in modules:
         for name, part in parts_of(module).items():
             kind = module["cells"][name]["type"]
             counts[part]["lut"] += LUTS.get(kind, 0)
-            if kind in KINDS:
-                counts[part][KINDS[kind]] += 1
+            if kind in KEYS:
+                counts[part][KEYS[kind]] += 1
     return {part: count for part, count in counts.items() if any(count.values())}
 
 
