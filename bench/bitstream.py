@@ -21,7 +21,7 @@ from .results import RESULTS, save
 
 def figures_of(board, routed):
     """{BOARD_WHAT: number} of a placement."""
-    name = board.name.replace("-", "_")
+    name = board.build_name
     clocks = {}
     for achieved, needed in routed.fmax.values():
         rate = round(1e6 * needed / board.clk_freq)

@@ -118,7 +118,7 @@ def cycles_table(figures):
 
 def bitstream_table(figures):
     """Markdown lines of docs/results/bitstream.json's figures, a column a board."""
-    return columns({name.replace("-", "_"): name for name in BOARDS}, figures, (
+    return columns({board.build_name: name for name, board in BOARDS.items()}, figures, (
         ("multipliers of the array", "multipliers", "{:.0f}"),
         ("LUT4 (TRELLIS_COMB)", "lut", "{:,.0f}"),
         ("&ndash; of the FPGA's", "lut_percent", "{:.0f} %"),

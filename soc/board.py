@@ -114,20 +114,24 @@ class BoardSoC(LitePressSoC):
 
 # Build --------------------------------------------------------------------------------------------
 
+def directory_of(board):
+    """Where all that is built for a board lies."""
+    return ROOT / "build" / "board" / board.name
+
+
 def generate(board, say=print):
     """Write Verilog, constraints and LiteX's build script of ``board`` below build/board/; returns
     (directory, script)."""
-    directory = ROOT / "build" / "board" / board.name
+    directory = directory_of(board)
     directory.mkdir(parents=True, exist_ok=True)
-    name = board.name.replace("-", "_")
-    soc  = BoardSoC(board)
+    soc = BoardSoC(board)
     say(add_firmware(soc, directory / "firmware"))
     here = os.getcwd()
     try:
-        soc.build(build_dir=str(directory), build_name=name, run=False)
+        soc.build(build_dir=str(directory), build_name=board.build_name, run=False)
     finally:
         os.chdir(here)
-    return directory, directory / f"build_{name}.sh"
+    return directory, directory / f"build_{board.build_name}.sh"
 
 
 def flow_of(board, say=print):

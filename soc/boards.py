@@ -72,6 +72,11 @@ class Board:
                              f"number such as LFE5U-85F-6BG381C")
 
     @property
+    def build_name(self):
+        """Of its files, and of its figures."""
+        return self.name.replace("-", "_")
+
+    @property
     def size(self):
         """Of the FPGA: 85F, 45F, 25F or 12F."""
         return self.device.split("-")[1]

@@ -11,14 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .board import ROOT, find_board
+from .board import directory_of, find_board
 
 LOADER = "openFPGALoader"
 
 
 def bitstream_of(board):
     """Path of the bitstream that ``litepress build`` makes for a board."""
-    return ROOT / "build" / "board" / board.name / f"{board.name.replace('-', '_')}.bit"
+    return directory_of(board) / f"{board.build_name}.bit"
 
 
 def command(board, bitstream, flash=False):
