@@ -19,7 +19,8 @@ console = Console(width=None if sys.stdout.isatty() else 160)
 ImageFile = Annotated[Path, typer.Argument(help="An image made by `litepress compress`.")]
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="golden | sim | sim:ARCH | "
                                          "socket://HOST:PORT | a serial port (/dev/ttyUSB0).")]
-
+Baud = Annotated[int | None, typer.Option(help="Speed of the serial port; default that at which "
+                                          "the device answers.")]
 BoardName = Annotated[str, typer.Option(help="A board of soc/boards.py.")]
 
 
@@ -73,6 +74,17 @@ def load_with_progress(device, image):
         task = bar.add_task("load", total=None)
         return device.load(image, progress=lambda done, total:
                            bar.update(task, completed=done, total=total))
+
+
+def _connect(name, baud=None, say=True):
+    """host.device.connect; say: what speed it found. baud: None, or the only one to try."""
+    from .host.device import connect
+
+    device = connect(name, **({} if baud is None else {"baud": baud}))
+    client = getattr(device, "client", None)
+    if say and client and client.detected:
+        console.print(f"{name}: {client.baud:,} baud", highlight=False, soft_wrap=True)
+    return device
 
 
 @app.command()
@@ -139,16 +151,15 @@ def inspect(
 
 
 @app.command()
-def load(image: ImageFile, device: DeviceName):
+def load(image: ImageFile, device: DeviceName, baud: Baud = None):
     """Load an image into a device over its serial line; what matches already is skipped.
 
     Example: `litepress load mobilenet.lpk --device /dev/ttyUSB0`
     """
-    from .host.device import connect
     from .host.image import Image
 
     loaded = Image.load(image)
-    with connect(device) as target:
+    with _connect(device, baud) as target:
         load_with_progress(target, loaded)
     console.print(f"{image}: loaded, CRC checked on the device, sha256 {loaded.hash}",
                   soft_wrap=True)
@@ -160,6 +171,7 @@ def run(
     inputs: Annotated[Path, typer.Option("--input", "-i", help="FILE.npy: (N,C,H,W) or (C,H,W) "
                                          "float32, preprocessed.")],
     device: DeviceName = "golden",
+    baud: Baud = None,
     counters: Annotated[bool, typer.Option(help="Print the per-layer table of the last run.")] =
     False,
 ):
@@ -167,13 +179,12 @@ def run(
 
     Example: `litepress run mobilenet.lpk --input images.npy --device sim --counters`
     """
-    from .host.device import connect
     from .host.image import Image
     from .host.report import layer_table, predictions
 
     loaded, x = Image.load(image), _arrays(inputs)
     console.print(f"{image}: sha256 {loaded.hash}", soft_wrap=True)
-    with connect(device) as target:
+    with _connect(device, baud) as target:
         load_with_progress(target, loaded)
         for index, one in enumerate(x):
             console.print(f"{index}: {predictions(loaded, target.run(one))}")
@@ -184,8 +195,22 @@ def run(
 
 
 @app.command()
+def info(device: DeviceName, baud: Baud = None):
+    """Print what a device says of itself: what it was built from, array, formats, memory, clock.
+
+    Example: `litepress info --device /dev/ttyUSB0`
+    """
+    from .host.device.about import about
+
+    with _connect(device, baud, say=False) as target:
+        for what, text in about(target):
+            console.print(f"{what:10}{text}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def selftest(
     device: DeviceName = "",
+    baud: Baud = None,
     arch: Annotated[str, typer.Option(help="The size the device should have (spec/arch.py); "
                                       "default what it says.")] = "",
     dram: Annotated[float | None, typer.Option(help="MiB of DRAM whose every bit is tested, spread "
@@ -202,7 +227,6 @@ def selftest(
 
     Example: `litepress selftest --device /dev/ttyUSB0`
     """
-    from .host.device import connect
     from .host.image import Image
     from .host.selftest import build
     from .spec.arch import ARCHS
@@ -221,7 +245,7 @@ def selftest(
     if image:
         options["image"] = Image.load(image)
     count, failed = 0, []
-    with connect(device) as target, _progress() as bar:
+    with _connect(device, baud) as target, _progress() as bar:
         task = bar.add_task("self-test", total=None)
         for outcome in target.selftest(
                 ARCHS.get(arch), **options, progress=lambda what, done, total:
@@ -272,6 +296,8 @@ def build(
     clk_freq: Annotated[str, typer.Option(help="System clock in MHz; default the board's.")] = "",
     sdram_module: Annotated[str, typer.Option(help="DRAM chip, a class of litedram.modules; "
                                               "default the board's.")] = "",
+    baud: Annotated[int | None, typer.Option(help="Speed of the serial line; default the board's, "
+                                             "3000000.")] = None,
     seeds: Annotated[str, typer.Option(help="Of placement, by commas: until the clocks are "
                                        "met.")] = "",
 ):
@@ -280,7 +306,7 @@ def build(
     Example: `litepress build --board ulx3s-85f`
     """
     options = {"--arch": arch, "--clk-freq": clk_freq, "--sdram-module": sdram_module,
-               "--seeds": seeds}
+               "--baud": "" if baud is None else str(baud), "--seeds": seeds}
     _run("soc.board", "--board", board, *(word for option, value in options.items() if value
                                           for word in (option, value)))
 

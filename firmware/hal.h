@@ -40,6 +40,7 @@ uint32_t hal_phy_bursts(void);  /* Bit i: lane i has seen whole bursts since the
 
 uint64_t hal_cycles(void);      /* System clocks since reset. */
 uint32_t hal_clock_hz(void);
+uint32_t hal_revision(void);    /* What was built: spec/wire.py has its layout; 0: not known. */
 
 /* The accelerator. */
 struct hal_arch {

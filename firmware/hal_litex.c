@@ -26,6 +26,11 @@
 #define WIRE_RX_BYTES 4096
 #endif
 
+/* Of the sources: who builds gives it (soc/firmware.py). */
+#ifndef LITEPRESS_REVISION
+#define LITEPRESS_REVISION 0
+#endif
+
 static volatile uint32_t *const rx_data = (volatile uint32_t *)CSR_WIRE_RX_DATA_ADDR;
 static volatile uint32_t *const tx_data = (volatile uint32_t *)CSR_WIRE_TX_DATA_ADDR;
 static volatile uint32_t *const crc_data = (volatile uint32_t *)CSR_WIRE_CRC_DATA_ADDR;
@@ -230,6 +235,11 @@ uint64_t hal_cycles(void)
 uint32_t hal_clock_hz(void)
 {
 	return CONFIG_CLOCK_FREQUENCY;
+}
+
+uint32_t hal_revision(void)
+{
+	return LITEPRESS_REVISION;
 }
 
 /* Accelerator -------------------------------------------------------------------------------------*/

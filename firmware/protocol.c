@@ -58,7 +58,7 @@ static void hello(const struct request *request)
 		LP_PROTOCOL_VERSION, hal_rx_bytes(), hal_region_bytes(), hal_clock_hz(),
 		arch.columns, arch.abuf_depth, arch.wbuf_depth, arch.pbuf_depth,
 		arch.vbuf_depth, arch.array, arch.formats, arch.engines,
-		(uint32_t)cycles, (uint32_t)(cycles >> 32),
+		(uint32_t)cycles, (uint32_t)(cycles >> 32), hal_revision(),
 	};
 	reply(request, payload, sizeof(payload) / 4);
 }

@@ -20,6 +20,7 @@ from litex.soc.interconnect import stream
 from migen import *
 
 from ..spec.arch import ARCHS
+from ..spec.wire import BAUDS, MIN_BAUD, check_baud, revision_text
 from .bitstream import Flow, tool_path
 from .boards import BOARDS, DDR3, SDR, SDR_HALF
 from .clocking import BoardCRG, check_clocks
@@ -27,10 +28,12 @@ from .core import LitePressSoC
 from .firmware import add_firmware
 from .fit import check_fit
 from .floorplan import grid_of
+from .revision import revision
 from .utilization import table, utilization
 
 ROOT  = Path(__file__).resolve().parents[1]
 SEEDS = (1, 2, 3)
+BAUD_ERROR = 0.02   # Of the host's serial line, which ours has to bear at least.
 
 # Checks -------------------------------------------------------------------------------------------
 
@@ -55,7 +58,26 @@ def check(board):
         raise ValueError(f"board {board.name}: --sdram-module {board.sdram_module}: known for "
                          f"{board.memory} are {', '.join(sdram_modules(board.memory))}")
     check_clocks(board)
+    check_line(board)
     check_fit(board, ARCHS[board.arch])
+
+
+def max_baud(clk_freq):
+    """At which LiteX's UART still takes bytes from a host that is faster by BAUD_ERROR. It takes a
+    bit up to 2.5 clocks after its middle: one until the start bit is seen, one that it takes to
+    begin, half of one as its clock divider rounds. The last bit's middle comes 9.5 bits after the
+    start. A byte it sends has each edge at most a clock late."""
+    return clk_freq*(0.5 - 9.5*BAUD_ERROR)/2.5
+
+
+def check_line(board):
+    """ValueError: the serial port cannot run at the board's ``baud``."""
+    check_baud(board.baud)
+    if board.baud > max_baud(board.clk_freq):
+        raise ValueError(f"board {board.name}: --baud {board.baud}: too fast for a clock of "
+                         f"{board.clk_freq/1e6:g} MHz with a host that is off by "
+                         f"{100*BAUD_ERROR:g} %: allowed are {MIN_BAUD} to "
+                         f"{max_baud(board.clk_freq):.0f}")
 
 # SoC ----------------------------------------------------------------------------------------------
 
@@ -125,7 +147,12 @@ def generate(board, say=print):
     directory = directory_of(board)
     directory.mkdir(parents=True, exist_ok=True)
     soc = BoardSoC(board)
-    say(add_firmware(soc, directory / "firmware"))
+    built_from = revision()
+    say(add_firmware(soc, directory / "firmware", built_from))
+    say(f"revision: {revision_text(built_from)}")
+    if board.baud not in BAUDS:
+        say(f"line: {board.baud} baud, which a host does not try by itself: give it --baud "
+            f"{board.baud}")
     here = os.getcwd()
     try:
         soc.build(build_dir=str(directory), build_name=board.build_name, run=False)
@@ -182,12 +209,14 @@ def main():
     parser.add_argument("--clk-freq", type=float, metavar="MHZ",
                         help="another system clock than the board's own")
     parser.add_argument("--sdram-module", help="another DRAM chip, a class of litedram.modules")
+    parser.add_argument("--baud", type=int,
+                        help="another speed of the serial line than the board's own")
     parser.add_argument("--seeds", default=",".join(str(seed) for seed in SEEDS),
                         help="of placement: until the clocks are met (default: %(default)s)")
     parser.add_argument("--generate-only", action="store_true", help="no Yosys, no nextpnr")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
-    changes = {"arch": args.arch, "sdram_module": args.sdram_module,
+    changes = {"arch": args.arch, "sdram_module": args.sdram_module, "baud": args.baud,
                "clk_freq": args.clk_freq and 1e6*args.clk_freq}
     try:
         seeds = seed_numbers(args.seeds)

@@ -51,8 +51,9 @@ def write_headers(soc, directory):
     cheader.write(directory / cheader.NAME)
 
 
-def compile_firmware(soc, directory):
-    """Compile for a finalized SoC; everything made lies in ``directory``.
+def compile_firmware(soc, directory, revision=0):
+    """Compile for a finalized SoC; everything made lies in ``directory``. revision: what HELLO
+    says of the sources (spec.wire.revision_of).
 
     Returns the path of the binary for the ROM. RuntimeError: no compiler, its messages, or a binary
     that is larger than the ROM.
@@ -64,9 +65,9 @@ def compile_firmware(soc, directory):
     elf, binary = directory / "firmware.elf", directory / "firmware.bin"
     includes = (directory, FIRMWARE, litex_soc / "software/include",
                 litex_soc / "cores/cpu/vexriscv")
-    _run([f"{COMPILER}gcc", *CFLAGS, *(f"-I{path}" for path in includes),
-          *(FIRMWARE / source for source in SOURCES), *LDFLAGS, f"-L{directory}",
-          "-T", FIRMWARE / "linker.ld", "-lgcc", "-o", elf])
+    _run([f"{COMPILER}gcc", *CFLAGS, f"-DLITEPRESS_REVISION={revision:#x}u",
+          *(f"-I{path}" for path in includes), *(FIRMWARE / source for source in SOURCES),
+          *LDFLAGS, f"-L{directory}", "-T", FIRMWARE / "linker.ld", "-lgcc", "-o", elf])
     _run([f"{COMPILER}objcopy", "-O", "binary", elf, binary])
     size, room = binary.stat().st_size, soc.mem_regions["rom"].size
     if size > room:
@@ -75,13 +76,14 @@ def compile_firmware(soc, directory):
     return binary
 
 
-def add_firmware(soc, directory):
-    """Finalize ``soc``, compile its firmware in ``directory``, put it into the ROM.
+def add_firmware(soc, directory, revision=0):
+    """Finalize ``soc``, compile its firmware in ``directory``, put it into the ROM. revision: see
+    compile_firmware.
 
     Returns one line that says its sizes.
     """
     soc.finalize()
-    binary = compile_firmware(soc, directory)
+    binary = compile_firmware(soc, directory, revision)
     soc.init_rom("rom", get_mem_data(str(binary), data_width=32, endianness="little"),
                  auto_size=False)
     text, data, bss = _run([f"{COMPILER}size", Path(directory) / "firmware.elf"]) \

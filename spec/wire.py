@@ -17,13 +17,17 @@ Addresses and lengths are bytes relative to the model's region and must stay ins
 
 In a HELLO reply bit k of ``formats`` stands for kind k of spec/formats.py, which the device can
 LOAD (and STORE, where it is for activations), bit k of ``engines`` for engine k of spec/isa.py.
+``revision`` says what the device was built from: see revision_of.
 """
 
 SYNC = bytes((0xa5, 0x4c, 0x50, 0x5a))
 MAX_PAYLOAD = 1024
 OVERHEAD = 12          # Bytes of a frame beside its padded payload.
-PROTOCOL_VERSION = 6
-BAUD = 3_000_000      # Of a board's serial line.
+PROTOCOL_VERSION = 7
+# Of a board's serial line: the speed of a build, and what a host tries in turn that is not told it.
+BAUD = 3_000_000
+BAUDS = (BAUD, 2_000_000, 1_500_000, 1_000_000, 921_600, 500_000, 460_800, 230_400, 115_200)
+MIN_BAUD = 9_600      # The receiver gives up a frame whose bytes come too slowly.
 
 REPLY = 0x80
 # type: (name, request payload, reply payload), fields are u32 unless said otherwise
@@ -32,7 +36,8 @@ REPLY = 0x80
 ERROR = 0xff
 TYPES = {
     HELLO:    ("HELLO", "", "protocol, rx_bytes, region_bytes, clock_hz, columns, abuf_depth, "
-               "wbuf_depth, pbuf_depth, vbuf_depth, array, formats, engines, cycles_lo, cycles_hi"),
+               "wbuf_depth, pbuf_depth, vbuf_depth, array, formats, engines, cycles_lo, cycles_hi, "
+               "revision"),
     WRITE:    ("WRITE", "address, data (multiple of 4 bytes)", ""),
     READ:     ("READ", "address, length (at most MAX_PAYLOAD, multiple of 4)", "data"),
     CRC:      ("CRC", "address, length (multiple of 4)", "crc32 of those bytes"),
@@ -81,3 +86,22 @@ ERRORS = {
     11: ("STREAM", "Huffman stream is corrupt, or its data leaves the region (detail: address)"),
     12: ("NO_TEST", "the image has no such self-test (detail: its index)"),
 }
+
+
+def check_baud(baud):
+    """ValueError: no serial line of a board runs at ``baud``."""
+    if not MIN_BAUD <= baud <= BAUD:
+        raise ValueError(f"--baud {baud}: allowed are {MIN_BAUD} to {BAUD}")
+
+
+def revision_of(commit, changed):
+    """A HELLO's ``revision``. commit: its hexadecimal digits, of which the first 7 are kept;
+    changed: what was built differs from it. 0 stands for: not known."""
+    return int(commit[:7], 16) << 4 | bool(changed)
+
+
+def revision_text(revision):
+    """A HELLO's ``revision`` as "8db05f8", "8db05f8+changes" or "not known"."""
+    if not revision:
+        return "not known"
+    return f"{revision >> 4:07x}{'+changes' if revision & 1 else ''}"

@@ -169,6 +169,15 @@ def test_no_device_at_the_port(file):
     assert f"localhost:{port}" in refused("load", file, "--device", f"socket://localhost:{port}")
 
 
+def test_a_speed_only_serial_ports_have(file, tmp_path):
+    inputs = tmp_path / "x.npy"
+    np.save(inputs, np.zeros((1, 1, 28, 28), np.float32))
+    for words in (("load", file, "--device", "golden"), ("run", file, "--input", inputs)):
+        assert "--baud 115200: device golden has no speed" in refused(*words, "--baud", 115200)
+    assert "--baud 5: allowed are 9600 to 3000000" in refused(
+        "run", file, "--input", inputs, "--device", "/dev/ttyNOTHING", "--baud", 5)
+
+
 def test_a_device_that_never_answers(file):
     with socket.create_server(("localhost", 0)) as server:
         thread = threading.Thread(target=lambda: server.accept()[0].recv(1), daemon=True)

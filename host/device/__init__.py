@@ -13,6 +13,9 @@ def connect(target, **options):
     options go to the device: RemoteDevice (baud, timeout), SimDevice (preload, trace), or
     GoldenDevice. DeviceError: it is not there. ValueError: no such target.
     """
+    if "baud" in options and (target == "golden" or target.startswith(("sim", "socket:"))):
+        raise ValueError(f"--baud {options['baud']}: device {target} has no speed: only a serial "
+                         f"port has")
     if target == "golden":
         from .golden import GoldenDevice
         return GoldenDevice(**options)

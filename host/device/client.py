@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import serial
 
 from ...spec import wire
+from . import baud as speeds
 from . import frame
 from .base import DeviceError, RequestError
 from .coded import coded_pieces
@@ -64,15 +65,22 @@ def reply_fields(kind, payload):
 class Client:
     """A connection to a device.
 
-    port: what pyserial opens: "/dev/ttyUSB0", "socket://localhost:1234". timeout: seconds without
-    any answer after which the device counts as gone. DeviceError says in one line what is wrong.
+    port: what pyserial opens: "/dev/ttyUSB0", "socket://localhost:1234". baud: of a serial port,
+    default that at which the device answers, of spec.wire.BAUDS. timeout: seconds without any
+    answer after which the device counts as gone. DeviceError says in one line what is wrong,
+    ValueError that ``baud`` is.
 
-    bytes_sent, retransmissions: counts since the connection was made.
+    baud: that of the line, None of a socket. detected: it was found by trying. bytes_sent,
+    retransmissions: counts since the connection was made.
     """
 
-    def __init__(self, port, baud=wire.BAUD, timeout=10.0):
+    def __init__(self, port, baud=None, timeout=10.0):
+        if baud is not None:
+            wire.check_baud(baud)
         self.port = port
         self.timeout = timeout
+        self.detected = baud is None and "://" not in port
+        self.baud = None if port.startswith("socket:") else baud or wire.BAUD
         self.window = 0         # Bytes of unanswered frames; 0: one request at a time.
         self.bytes_sent = 0
         self.retransmissions = 0
@@ -83,11 +91,19 @@ class Client:
         self._serial = None
         try:
             options = {} if "://" in port else {"exclusive": True}
-            self._serial = serial.serial_for_url(port, baudrate=baud, timeout=0, **options)
-        except (serial.SerialException, OSError, ValueError) as error:
+            self._serial = serial.serial_for_url(port, baudrate=self.baud or wire.BAUD, timeout=0,
+                                                 **options)
+            if self.detected:
+                self.baud, refused = speeds.detect(self._serial, timeout)
+                self._last = Request(wire.HELLO)
+        except (*speeds.ERRORS, ValueError) as error:
+            self.close()
             raise DeviceError(f"no device at {port}: {_reason(error)}") from None
+        if self.detected and not self.baud:
+            self.close()
+            raise DeviceError(self._nobody(wire.BAUDS, refused))
         # A full window both ways takes this long on the line.
-        self.line_s = 0 if port.startswith("socket:") else 2 * 4096 * 10 / baud
+        self.line_s = 2 * 4096 * 10 / self.baud if self.baud else 0
 
     def close(self):
         if self._serial:
@@ -99,10 +115,13 @@ class Client:
     def hello(self):
         """The HELLO reply as a dict; opens the window."""
         self.window = 0
-        info = reply_fields(wire.HELLO, self.request(Request(wire.HELLO)))
-        if info["protocol"] != wire.PROTOCOL_VERSION:
-            raise DeviceError(f"device at {self.port} speaks protocol {info['protocol']}, this "
-                              f"client {wire.PROTOCOL_VERSION}")
+        reply = self.request(Request(wire.HELLO))
+        # Other versions may say less or more behind it.
+        protocol = int.from_bytes(reply[:4], "little")
+        if protocol != wire.PROTOCOL_VERSION:
+            raise DeviceError(f"device at {self.port} speaks protocol {protocol}, this client "
+                              f"{wire.PROTOCOL_VERSION}: build it again")
+        info = reply_fields(wire.HELLO, reply)
         self.window = info["rx_bytes"]
         return info
 
@@ -251,10 +270,23 @@ class Client:
 
     def _silence(self, flights, seconds):
         first = min(flights.values(), key=lambda f: f.index).request
+        if self._last is None and self.baud:
+            return self._nobody([self.baud])
         if self._last is None:
             return f"no device at {self.port}: no answer to {first} for {seconds:.0f} s"
         return (f"device at {self.port} stopped answering after {self._last}: no answer to {first} "
                 f"for {seconds:.0f} s")
+
+    def _nobody(self, rates, refused=()):
+        """Before any answer; ``refused``: speeds that the port did not take."""
+        tried = [rate for rate in rates if rate not in refused]
+        if not tried:
+            return f"no device at {self.port}: the port cannot be set to {_speeds(refused)} baud"
+        wont = f" (the port cannot do {_speeds(refused)})" if refused else ""
+        speed = "was it built for another speed (give it --baud)" if self.detected \
+            else "does it run at that speed (without --baud it is found)"
+        return (f"no device at {self.port}: no answer to HELLO at {_speeds(tried)} baud{wont}: is "
+                f"this the board's port, is its bitstream loaded (litepress flash), {speed}?")
 
     def _refusal(self, request, payload):
         code, detail = struct.unpack("<II", payload)
@@ -263,7 +295,12 @@ class Client:
                             code, detail)
 
 
+def _speeds(rates):
+    *most, last = (f"{rate:,}" for rate in rates)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def _reason(error):
     """The innermost reason of a pyserial error, without its wrapping."""
-    text = str(error).split("[Errno")[-1]
+    text = str(error.args[1] if len(error.args) == 2 else error).split("[Errno")[-1]
     return text.split("] ", 1)[-1].strip(" '\")") or type(error).__name__

@@ -52,7 +52,7 @@ class RemoteDevice(Device):
     take longer than the device takes to decode them.
     """
 
-    def __init__(self, port, baud=wire.BAUD, timeout=10.0, run_timeout=300.0, coded=None):
+    def __init__(self, port, baud=None, timeout=10.0, run_timeout=300.0, coded=None):
         self.run_timeout = run_timeout
         self.coded = "://" not in port if coded is None else coded
         self.status = None

@@ -8,7 +8,7 @@
  * --run-ms N, --fail CODE, --hang-after N (answer N requests, then stop), --reset-after N (begin anew
  * after N requests, DRAM kept), --never-done, --keep (wait for another client), --low BITS, --high BITS
  * (data bits of the DRAM that are stuck), --address BITS (of its addresses that are stuck at 0),
- * --preload FILE and --idle-timeout SECONDS as the simulator has them.
+ * --revision WORD, --preload FILE and --idle-timeout SECONDS as the simulator has them.
  */
 
 #include <arpa/inet.h>
@@ -33,7 +33,7 @@ static int line = -1;
 static uint8_t *dram;
 static uint32_t region_bytes = 1 << 20;
 static struct hal_arch arch = {4, 2048, 512, 256, 256, 0, 0x1fff, 0xf};
-static uint32_t low, high, address_low;
+static uint32_t low, high, address_low, revision;
 static int fail, run_ms, never_done, hang_after = -1, reset_after = -1, served;
 
 static uint32_t word_at(const uint8_t *p)
@@ -263,6 +263,11 @@ uint32_t hal_clock_hz(void)
 	return 1000000;
 }
 
+uint32_t hal_revision(void)
+{
+	return revision;
+}
+
 /* Accelerator -------------------------------------------------------------------------------------*/
 
 static struct {
@@ -409,6 +414,8 @@ int main(int argc, char **argv)
 			arch.formats = strtoul(value, 0, 0);
 		else if (!strcmp(option, "--engines"))
 			arch.engines = strtoul(value, 0, 0);
+		else if (!strcmp(option, "--revision"))
+			revision = strtoul(value, 0, 0);
 		else if (!strcmp(option, "--low"))
 			low = strtoul(value, 0, 0);
 		else if (!strcmp(option, "--high"))

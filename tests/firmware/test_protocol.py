@@ -112,8 +112,13 @@ def test_hello(client):
     assert info == {"protocol": wire.PROTOCOL_VERSION, "rx_bytes": 4096, "region_bytes": REGION,
                     "clock_hz": 1000000, "columns": 4, "abuf_depth": 2048, "wbuf_depth": 512,
                     "pbuf_depth": 256, "vbuf_depth": 256, "array": 0,
-                    "formats": 0x1fff, "engines": 0xf, "cycles": info["cycles"]}
+                    "formats": 0x1fff, "engines": 0xf, "revision": 0, "cycles": info["cycles"]}
     assert client.hello()["cycles"] > info["cycles"] > 0
+
+
+@pytest.mark.parametrize("client", [("--revision", 0x8db05f81)], indirect=True)
+def test_revision(client):
+    assert wire.revision_text(client.hello()["revision"]) == "8db05f8+changes"
 
 
 @pytest.mark.parametrize("size", [4, 1020, 1024, 40000])

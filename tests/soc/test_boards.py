@@ -19,7 +19,9 @@ from litepress.soc import accelerator, bitstream, core, firmware, fit, sim
 from litepress.soc import board as board_module
 from litepress.soc.boards import BOARDS, DDR3, SDR, SDR_HALF, Board
 from litepress.soc.clocking import check_clocks, pll_makes
+from litepress.soc.revision import revision
 from litepress.spec.arch import ARCHS
+from litepress.spec.wire import BAUDS, revision_text
 
 ROOT   = Path(__file__).resolve().parents[2]
 SHARED = ("ctrl", "timer0", "wire", "accel")     # CSR banks that are the same everywhere.
@@ -75,6 +77,7 @@ def test_elaborates(name, simulated, tmp_path, monkeypatch):
     wanted = fit.needs(ARCHS["tiny"], **board.accel)
     assert verilog.count("MULT18X18D #(") == wanted.dsps - fit.CPU_DSPS
     assert "firmware:" in said[0]
+    assert said[1:] == [f"revision: {revision_text(revision())}"]
     assert list(bitstream.script_commands(script)) == list(bitstream.TOOLS)
     rom = next(directory.glob("*rom.init")).read_text().split()
     assert 500 < len(rom) <= core.ROM_BYTES // 4
@@ -123,12 +126,16 @@ def test_an_invented_board(tmp_path, monkeypatch):
     """One entry is all a board takes: here one without button and LED, at other clocks."""
     board = Board(name="invented", platform="radiona_ulx3s", options=dict(device="LFE5U-45F"),
                   device="LFE5U-45F-6BG381C", clk=("clk25", 25e6), clk_freq=40e6, memory=SDR,
-                  sdram_module="AS4C32M16", baud=1_000_000, arch="25f",
+                  sdram_module="AS4C32M16", baud=750_000, arch="25f",
                   accel=dict(codecs=("zfpi",)))
     board_module.check(board)
     monkeypatch.setattr(board_module, "ROOT", tmp_path)
-    directory, _ = board_module.generate(board, say=lambda text: None)
+    said = []
+    directory, _ = board_module.generate(board, say=said.append)
+    assert said[-1] == ("line: 750000 baud, which a host does not try by itself: give it --baud "
+                        "750000")
     verilog = (directory / "invented.v").read_text()
+    assert f"d{2**32*750_000//40_000_000}" in verilog       # What the UART adds a clock.
     assert "EHXPLLL" in verilog and "user_led" not in verilog
     header = (directory / "firmware" / "generated" / "mem.h").read_text()
     assert int(defines(header, "MAIN_RAM_SIZE")["MAIN_RAM_SIZE"], 0) == 64 << 20
@@ -187,6 +194,10 @@ def test_table():
     (["--sdram-module", "MT41K64M16"],
      "--sdram-module MT41K64M16: known for SDR 1:2 are AS4C16M16"),
     (["--arch", "huge"], "arch 'huge': allowed are tiny, "),
+    (["--baud", "4000000"], "--baud 4000000: allowed are 9600 to 3000000"),
+    (["--baud", "300"], "--baud 300: allowed are 9600 to 3000000"),
+    (["--clk-freq", "10"], "board ulx3s-85f: --baud 3000000: too fast for a clock of 10 MHz with a "
+                           "host that is off by 2 %: allowed are 9600 to 1240000"),
 ])
 def test_refused_at_once(options, message):
     """By the command, in one line, before Verilog is written."""
@@ -220,6 +231,16 @@ def test_counts_are_those_of_synthesis():
         wanted = fit.needs(ARCHS[board.arch], **board.accel)
         assert (wanted.ebrs, wanted.dsps) == (ebrs, dsps)
     assert fit.memory_ebrs(4096, 64) == 16 and fit.memory_ebrs(512, 64) == 2
+
+
+def test_speeds():
+    """Each that a host tries, at the clock of each board; tests/soc/test_line.py has the limit."""
+    for board in BOARDS.values():
+        for baud in BAUDS:
+            board_module.check_line(dataclasses.replace(board, baud=baud))
+    with pytest.raises(ValueError, match="allowed are 9600 to 496000"):
+        board_module.check_line(dataclasses.replace(board, clk_freq=4e6))
+    board_module.check_line(dataclasses.replace(board, clk_freq=4e6, baud=496_000))
 
 
 def test_clocks():

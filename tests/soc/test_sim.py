@@ -64,7 +64,7 @@ def test_hello_says_what_was_built(program):
     with connected(program) as client:
         info = client.hello()
     expected = ARCH.as_dict() | {"protocol": wire.PROTOCOL_VERSION, "region_bytes": DRAM_BYTES,
-                                 "clock_hz": 50_000_000, "engines": 0xf,
+                                 "clock_hz": 50_000_000, "engines": 0xf, "revision": 0,
                                  "formats": sum(1 << kind for kind in KINDS)}
     assert expected.pop("vector") == expected["engines"] >> isa.VECTOR & 1
     assert {name: info[name] for name in expected} == expected
