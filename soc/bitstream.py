@@ -33,13 +33,15 @@ CELLS = {"lut": "TRELLIS_COMB"} | KINDS
 class Routed:
     """One placement. fmax: {clock: (MHz achieved, MHz needed)}; used: {key of CELLS: (used,
     available)}; config: nextpnr's file for ecppack, None where nothing was routed and fmax is an
-    estimate; seconds: that nextpnr took."""
+    estimate; seconds: that nextpnr took; netlist: where nothing was routed, the path of the netlist
+    with each cell's place."""
 
     seed: int
     fmax: dict
     used: dict
     config: Path
     seconds: float
+    netlist: Path | None = None
 
     @property
     def margin(self):
@@ -134,8 +136,8 @@ class Flow:
         self.commands = script_commands(script)
         self.name = Path(script).stem.removeprefix("build_")
 
-    def synthesize(self):
-        """Yosys, and the floorplan: the netlist's path."""
+    def synthesize(self, tables=True):
+        """Yosys, and the floorplan: the netlist's path. tables: see floorplan.apply."""
         script = self.directory / f"{self.name}.ys"
         files = [Path(name) for name in re.findall(r"read_verilog\s+(\S+)", script.read_text())]
         netlist = self.directory / f"{self.name}.json"
@@ -145,7 +147,9 @@ class Flow:
         if self.grid is None:
             return netlist
         planned = netlist.with_name(f"{self.name}.planned.json")
-        self.say(f"floorplan: {floorplan.apply(netlist, self.grid, planned)} cells have their site")
+        count, known = floorplan.apply(netlist, self.grid, planned, tables)
+        table = f", {known} of them from {self.grid.table}" if tables and self.grid.table else ""
+        self.say(f"floorplan: {count} cells have their site{table}")
         return planned
 
     def _nextpnr(self, netlist, seed, *options):
@@ -187,7 +191,7 @@ class Flow:
         found = re.findall(r"Max frequency for clock +'([^']+)': ([\d.]+) MHz \(\w+ at ([\d.]+)",
                            text)
         return Routed(seed, {clock: (float(achieved), float(needed))
-                             for clock, achieved, needed in found}, used, None, seconds)
+                             for clock, achieved, needed in found}, used, None, seconds, done)
 
     def best(self, netlist, seeds):
         """The first Routed that meets its clocks, or else the one that comes nearest."""

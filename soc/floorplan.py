@@ -6,14 +6,18 @@ the router then has no room for. The plan says their sites instead: the array's 
 from block to block, the weights of two columns in the block RAMs beside them, and the other
 multipliers together beside column 0, where the sums come out. Everything else is the placer's.
 
+Sites found from a placement (sites.py) are better where they are known: an FPGA's table of them
+goes before the plan, in a netlist that has all of its memories.
+
 Sites are written into the netlist as attributes BEL. Cells are known by the names that gateware/
-gives them: ``array_COLUMN_LANE`` (array.py), ``wbuf_SLOT_BIT`` (buffers.py).
+gives them: ``array_COLUMN_LANE`` (array.py), ``wbuf_SLOT_BIT`` and the like (buffers.py).
 """
 
 import json
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..spec.formats import LANES, VALUE_BITS
 
@@ -24,17 +28,23 @@ EBRS = (("EBR0", 0), ("EBR1", 2), ("EBR2", 4), ("EBR3", 6))
 ARRAY = re.compile(r"array_(\d+)_(\d+)$")
 WBUF  = re.compile(r"wbuf_(\d+)_(\d+)\.0\.(\d)$")
 OTHER = re.compile(r"MULT18X18D(_\d+)?$")
+# Names that do not depend on what else a netlist has.
+NAMED = re.compile(r"(array|abuf|wbuf|pbuf|vbuf)_\d")
+# Types of cells that lie on these sites; of the name of an EBR there is LUT memory, too.
+TYPES = ("MULT18X18D", "DP16KD", "PDPW16KD")
 
 
 @dataclass(frozen=True)
 class Grid:
     """An FPGA's blocks of 4 DSPs and of 4 EBRs, which lie in the same columns. blocks: x of their
     first tiles, left to right; dsp_rows: y of the three rows, top to bottom; ebr_rows: those that
-    weights prefer first: the ones between the others are for what is not planned."""
+    weights prefer first: the ones between the others are for what is not planned; table: file of
+    sites found from a placement, beside this one, or "" where there is none."""
 
     blocks: tuple
     dsp_rows: tuple
     ebr_rows: tuple
+    table: str = ""
 
     def path(self):
         """[(block, y)] of all DSP blocks: round the right half of the middle row, which comes last:
@@ -46,8 +56,18 @@ class Grid:
                 *((block, high) for block in range(count)),
                 *((block, middle) for block in range(half, count))]
 
+    def ebr_bels(self):
+        """Names of all EBR sites, row by row, left to right."""
+        return [f"X{block + distance}/Y{y}/{site}" for y in sorted(self.ebr_rows)
+                for block in self.blocks for site, distance in EBRS]
 
-GRIDS = {"85F": Grid((*range(4, 59, 9), *range(69, 115, 9)), (10, 34, 58), (22, 70, 46, 82))}
+    def table_path(self):
+        """Where the table is; only if there is one."""
+        return Path(__file__).parent / self.table
+
+
+GRIDS = {"85F": Grid((*range(4, 59, 9), *range(69, 115, 9)), (10, 34, 58), (22, 70, 46, 82),
+                     "sites_85f.json")}
 
 
 def grid_of(device):
@@ -57,7 +77,8 @@ def grid_of(device):
     return match and GRIDS.get(match[1])
 
 
-def _natural(name):
+def natural(name):
+    """Key for sorting names by the numbers in them."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
@@ -65,7 +86,7 @@ def plan(cells, grid):
     """{name: BEL} for a netlist's cells, an iterable of names; empty where there is no array that
     the plan is for, or not room for all of it."""
     columns, weights, others = {}, {}, []
-    for name in sorted(cells, key=_natural):
+    for name in sorted(cells, key=natural):
         if match := ARRAY.match(name):
             columns.setdefault(int(match[1]), []).append(name)
         elif match := WBUF.match(name):
@@ -102,21 +123,37 @@ def plan(cells, grid):
     return placed
 
 
-def apply(netlist, grid, output):
-    """Write Yosys's netlist with the plan's sites to ``output``; returns how many cells have one.
-    ValueError: not a netlist."""
+def with_table(placed, cells, table):
+    """A plan, {name: BEL}, whose ``cells`` that are in the table, {name: BEL} too, get its sites,
+    and how many do; cells that the plan has there are the placer's. The plan as it is where it is
+    empty or ``cells`` lack memories of the table: it was then made for another accelerator."""
+    cells = set(cells)
+    if not placed or any(NAMED.match(name) and name not in cells for name in table):
+        return placed, 0
+    known = {name: bel for name, bel in table.items() if name in cells}
+    taken = set(known.values())
+    return {name: bel for name, bel in placed.items() if bel not in taken} | known, len(known)
+
+
+def apply(netlist, grid, output, tables=True):
+    """Write Yosys's netlist with sites of the plan and, with ``tables``, of the grid's table to
+    ``output``; returns how many cells have one, and how many the table's. ValueError: not a
+    netlist."""
+    table = json.loads(grid.table_path().read_text())["sites"] if tables and grid.table else {}
     try:
         design = json.loads(netlist.read_text())
         modules = design["modules"].values()
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{netlist}: not a netlist: {error}") from None
-    count = 0
+    count = known_count = 0
     for module in modules:
-        placed = plan(module["cells"], grid)
+        names  = [name for name, cell in module["cells"].items() if cell["type"] in TYPES]
+        placed, known = with_table(plan(names, grid), names, table)
         for name, bel in placed.items():
             module["cells"][name].setdefault("attributes", {})["BEL"] = bel
         count += len(placed)
+        known_count += known
     temporary = output.with_name(f"{output.name}.tmp")
     temporary.write_text(json.dumps(design))
     os.replace(temporary, output)
-    return count
+    return count, known_count

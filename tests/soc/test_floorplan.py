@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from litepress.soc import floorplan
-from litepress.soc.floorplan import DSPS, GRIDS, Grid, grid_of, plan
+from litepress.soc.floorplan import DSPS, GRIDS, Grid, grid_of, natural, plan, with_table
 
 LARGE = GRIDS["85F"]
 SMALL = Grid((4, 13), (10, 20, 30), (25,))
@@ -71,11 +71,71 @@ def test_devices():
     assert grid_of("LFE5U-25F") is None and grid_of("iCE40") is None
 
 
+def test_sites_of_block_rams():
+    bels = LARGE.ebr_bels()
+    assert len(set(bels)) == 208 == len(bels)       # Of an 85F.
+    assert bels[:5] == ["X4/Y22/EBR0", "X6/Y22/EBR1", "X8/Y22/EBR2", "X10/Y22/EBR3", "X13/Y22/EBR0"]
+    assert bels[-1] == "X120/Y82/EBR3"
+
+
+def test_a_table_goes_before_the_plan():
+    names = cells(4, 8)
+    alone = plan(names, SMALL)
+    table = {"abuf_0_0.0.0": "X4/Y25/EBR0", "VexRiscv.ram.0": "X6/Y25/EBR1",
+             "MULT18X18D_7": alone["MULT18X18D"]}
+    placed, known = with_table(alone, names, table)
+    # One that the netlist lacks is left out, and of the plan what lay on the table's sites.
+    assert known == 2
+    lost = {"wbuf_0_0.0.0", "MULT18X18D", "MULT18X18D_7"}
+    assert {alone[name] for name in lost} >= {table["abuf_0_0.0.0"], table["MULT18X18D_7"]}
+    assert placed == {"abuf_0_0.0.0": "X4/Y25/EBR0", "MULT18X18D_7": alone["MULT18X18D"],
+                      **{name: bel for name, bel in alone.items() if name not in lost}}
+    assert len(set(placed.values())) == len(placed)
+
+
+@pytest.mark.parametrize("missing", ["abuf_9_0.0.0", "wbuf_9_0.0.0", "pbuf_0_0.0.0", "vbuf_0_0.0.0",
+                                     "array_9_0"])
+def test_a_table_for_other_memories(missing):
+    names = cells(4, 8)
+    alone = plan(names, SMALL)
+    table = {"abuf_0_0.0.0": "X4/Y25/EBR0", missing: "X6/Y25/EBR1"}
+    assert with_table(alone, names, table) == (alone, 0)
+    assert with_table(alone, [*names, missing], table)[1] == 2
+    # Nor without an array.
+    assert with_table({}, [*names, missing], table) == ({}, 0)
+
+
+def test_the_tables_there_are():
+    assert LARGE.table
+    for grid in (grid for grid in GRIDS.values() if grid.table):
+        table = json.loads(grid.table_path().read_text())
+        assert table["command"].startswith("python -m litepress.bench.sites --board ")
+        found = table["sites"]
+        assert list(found) == sorted(found, key=natural)
+        assert len(set(found.values())) == len(found)
+        rams = set(found.values()) & set(grid.ebr_bels())
+        for bel in set(found.values()) - rams:
+            x, y, site = bel.split("/")
+            assert int(x[1:]) - dict(DSPS)[site] in grid.blocks and int(y[1:]) in grid.dsp_rows
+        # With an array of all columns they fit, and the array is where the plan has it.
+        names = {*found, *(f"array_{i}_{lane}" for i in range(32) for lane in range(4))}
+        alone = plan(names, grid)
+        placed, known = with_table(alone, names, found)
+        assert known == len(found)
+        assert placed.keys() == names and len(set(placed.values())) == len(names)
+        assert all(placed[name] == (found.get(name) or alone[name]) for name in names)
+
+
+def write(path, names, **types):
+    path.write_text(json.dumps({"modules": {"top": {"cells": {
+        name: {"type": types.get(name, "DP16KD"), "attributes": {"src": "a"}}
+        for name in names}}}}))
+
+
 def test_netlist(tmp_path):
     netlist, output = tmp_path / "in.json", tmp_path / "out.json"
-    netlist.write_text(json.dumps({"modules": {"top": {"cells": {
-        name: {"attributes": {"src": "a"}} for name in cells(4)}}}}))
-    assert floorplan.apply(netlist, LARGE, output) == 24
+    write(netlist, cells(4))
+    assert floorplan.apply(netlist, LARGE, output) == (24, 0)
     found = json.loads(output.read_text())["modules"]["top"]["cells"]
     assert found["array_1_2"]["attributes"] == {"src": "a", "BEL": "X109/Y58/MULT18_4"}
     assert found["abuf_0_0.0.0"]["attributes"] == {"src": "a"}
@@ -83,3 +143,26 @@ def test_netlist(tmp_path):
     with pytest.raises(ValueError, match="not a netlist"):
         floorplan.apply(netlist, LARGE, output)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["in.json", "out.json"]
+
+
+def test_netlist_with_a_table(tmp_path):
+    netlist, output, table = tmp_path / "in.json", tmp_path / "out.json", tmp_path / "table.json"
+    sites = {"abuf_0_0.0.0": "X4/Y46/EBR0", "storage.0.0": "X6/Y46/EBR1", "storage_1.0.0":
+             "X8/Y46/EBR2"}
+    table.write_text(json.dumps({"command": "", "sites": sites}))
+    grid = replace(LARGE, table=str(table))
+
+    def bels():
+        top = json.loads(output.read_text())["modules"]["top"]["cells"]
+        return {name: cell["attributes"].get("BEL") for name, cell in top.items()}
+    # Of the same name, on this board, is a memory in LUTs: it is not put on a block RAM's site.
+    kinds = {"storage_1.0.0": "TRELLIS_DPR16X4"}
+    write(netlist, [*cells(4), *sites], **kinds)
+    assert floorplan.apply(netlist, grid, output) == (26, 2)
+    assert {name: bels()[name] for name in sites} == sites | {"storage_1.0.0": None}
+    # Without a memory of the table's, and where no table is wanted: the plan alone.
+    write(netlist, cells(4)[:-1])
+    assert floorplan.apply(netlist, grid, output) == (24, 0)
+    write(netlist, [*cells(4), *sites], **kinds)
+    assert floorplan.apply(netlist, grid, output, tables=False) == (24, 0)
+    assert not any(bels()[name] for name in sites)
