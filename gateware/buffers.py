@@ -39,6 +39,15 @@ class DedicatedReadPort:
         self.data    = Signal(width, name=f"{name}_data")
 
 
+EBRS, EBR_BITS = 4, 2**14   # Block RAMs of one memory; what one holds, as powers of two go.
+
+
+def ram_parts(depth, width):
+    """[(lowest bit, bit after the highest)] of the memories that ``width`` bits are cut into."""
+    step = min(width, max(4, EBRS*EBR_BITS//depth))
+    return [(low, min(low + step, width)) for low in range(0, width, step)]
+
+
 class _Ram(LiteXModule):
     """One write and one read port, with registers before and (the user's) behind the memory:
     READ_LATENCY clocks in all.
@@ -47,8 +56,6 @@ class _Ram(LiteXModule):
     limit the clock. Every EBRS of them have registers of their own, and are a memory of the name
     ``name`` and the number of its lowest bit.
     """
-    EBRS, EBR_BITS = 4, 2**14   # EBRs of a register; what one holds, as powers of two go.
-
     def __init__(self, name, depth, width, primitive=False):
         self.we            = Signal()
         self.write_address = Signal(max=max(depth, 2))
@@ -58,9 +65,7 @@ class _Ram(LiteXModule):
 
         # # #
 
-        step = min(width, max(4, self.EBRS*self.EBR_BITS//depth))
-        for low in range(0, width, step):
-            high = min(low + step, width)
+        for low, high in ram_parts(depth, width):
             registers = [KeptRegister(signal, primitive) for signal in (
                 self.we, self.write_address, self.read_address)]
             self.submodules += registers

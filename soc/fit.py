@@ -6,6 +6,7 @@ Multipliers and block RAMs are counted; LUTs come from synthesis results and are
 
 from dataclasses import dataclass
 
+from ..gateware.buffers import ram_parts
 from ..spec.arch import MAC
 from ..spec.formats import LANES, VALUE_BITS
 from .boards import DDR3
@@ -18,24 +19,22 @@ DEVICES = {
     "12F": (24288, 56, 28),
 }
 
-CPU_DSPS      = 4
+REQUANT_DSPS  = 2                    # Of a requantizer, for each lane.
 TAPS          = 3                    # Of VECTOR, a multiplier each and lane.
 RECORD_BITS   = 64
 BANKS         = 4                    # Of ABUF.
-SPLIT_BITS    = 2**16                # A memory is made of parts of that many bits (buffers._Ram).
 EBR_WIDTHS    = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
-# Block RAMs beside ABUF, WBUF, VBUF and PBUF: CPU 10, ROM 4, SRAM 2, wire 3, profile memory 4,
+# Block RAMs beside ABUF, WBUF, VBUF and PBUF: CPU 4, ROM 4, SRAM 2, wire 3, profile memory 4,
 # queues and COMPUTE's results 6; VECTOR's queue and results; ebpc's FIFOs.
-FIXED_EBRS, VECTOR_EBRS, EBPC_EBRS = 29, 4, 4
+FIXED_EBRS, VECTOR_EBRS, EBPC_EBRS = 23, 4, 4
 
 # LUTs, by synthesis: docs/results/bitstream.json and synth.json, docs/compute.md, decisions.md.
 COLUMN_LUTS   = 323
-VECTOR_LUTS   = 8043
+VECTOR_LUTS   = 5875
 CODEC_LUTS    = {"zfpe": 2500, "zfpi": 1400, "ebpc": 4100, "delta": 300, "pot": 150}
-ONE_DSP_LUTS  = 1200                 # A requantizer with one DSP a lane.
 EBR_LUTS      = 30                   # Registers and multiplexers round a block RAM of the memories.
 DDR3_LUTS     = 3500                 # Its PHY, 128-bit controller and ports, beyond those of SDR.
-FIXED_LUTS    = 19900                # Everything else.
+FIXED_LUTS    = 19450                # Everything else.
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,12 @@ class Needs:
 
 
 def memory_ebrs(depth, width):
-    """Block RAMs of a memory of ``depth`` words, as gateware/buffers.py cuts it."""
-    step, ebrs = min(width, max(4, SPLIT_BITS//depth)), 0
-    for low in range(0, width, step):
-        part = min(step, width - low)
-        ebrs += min(-(-depth//words)*-(-part//bits) for words, bits in EBR_WIDTHS)
-    return ebrs
+    """Block RAMs of one of the accelerator's memories, of ``depth`` words."""
+    return sum(min(-(-depth//words)*-(-(high - low)//bits) for words, bits in EBR_WIDTHS)
+               for low, high in ram_parts(depth, width))
 
 
-def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS), requant_dsps=2):
+def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS)):
     """Needs of a SoC with an accelerator of these options (gateware.accelerator.Accelerator), its
     array one of multipliers."""
     lane_bits = VALUE_BITS if arch.array == MAC else 8
@@ -64,11 +60,9 @@ def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS), requant_dsps=2):
     if arch.vector:
         memories += memory_ebrs(arch.vbuf_depth, LANES*VALUE_BITS)
     luts = FIXED_LUTS + COLUMN_LUTS*arch.columns + VECTOR_LUTS*arch.vector + EBR_LUTS*memories
-    luts += sum(CODEC_LUTS[name] for name in codecs) + ONE_DSP_LUTS*(requant_dsps == 1)
-    luts += DDR3_LUTS*ddr3
+    luts += sum(CODEC_LUTS[name] for name in codecs) + DDR3_LUTS*ddr3
     ebrs = FIXED_EBRS + memories + VECTOR_EBRS*arch.vector + EBPC_EBRS*("ebpc" in codecs)
-    dsps = CPU_DSPS + LANES*(arch.columns + requant_dsps)
-    dsps += LANES*(TAPS + 1)*arch.vector      # Its requantizer has one DSP a lane.
+    dsps = LANES*(arch.columns + REQUANT_DSPS + (TAPS + REQUANT_DSPS)*arch.vector)
     return Needs(luts, ebrs, dsps)
 
 

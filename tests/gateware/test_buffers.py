@@ -70,7 +70,7 @@ def sides(dut):
 
 @pytest.mark.parametrize("stall, ebr_bits, rams", ((0.0, 2**14, 1), (0.4, 2**14, 1), (0.4, 64, 4)))
 def test_activation_buffer_keeps_what_was_written(monkeypatch, stall, ebr_bits, rams):
-    monkeypatch.setattr("litepress.gateware.buffers._Ram.EBR_BITS", ebr_bits)
+    monkeypatch.setattr("litepress.gateware.buffers.EBR_BITS", ebr_bits)
     specials = ActivationBuffer(DEPTH).get_fragment().specials
     assert len([s for s in specials if isinstance(s, Memory)]) == 4*rams
     dut = ActivationBuffer(DEPTH)
