@@ -108,18 +108,23 @@ class Accelerator(LiteXModule):
         self.write = write = RegionWriter(write_port, fifo_depth=16)
         dmas = (fetch, read, write)
 
-        # Engines and their queues: reset while no program runs. ---------------------------------
-        self.dispatcher = dispatcher = ResetInserter()(Dispatcher(engines=self.engines))
-        self.load       = load       = ResetInserter()(LoadEngine(arch.wbuf_lanes,
+        # Engines and their queues: reset while no program runs, and only so: a reset of the system
+        # reaches them a clock later, from a register instead of across the FPGA. ----------------
+        self.cd_engine = ClockDomain(reset_less=True)
+        self.comb += self.cd_engine.clk.eq(ClockSignal())
+        def held(module):
+            return ResetInserter()(ClockDomainsRenamer("engine")(module))
+        self.dispatcher = dispatcher = held(Dispatcher(engines=self.engines))
+        self.load       = load       = held(LoadEngine(arch.wbuf_lanes,
             primitive=primitive, **{option: name in codecs for name, option in LOADS.items()}))
-        self.compute    = compute    = ResetInserter()(ComputeEngine(arch,
+        self.compute    = compute    = held(ComputeEngine(arch,
             abuf.compute_read, abuf.compute_write, wbuf.read, pbuf.read, primitive, **options))
-        self.store      = store      = ResetInserter()(StoreEngine(abuf.store_read,
+        self.store      = store      = held(StoreEngine(abuf.store_read,
             **{option: name in codecs for name, option in STORES.items()}))
         engines = {isa.LOAD: load, isa.COMPUTE: compute, isa.STORE: store}
         if arch.vector:
             # Where it is not, nothing reads VBUF and PBUF's second copy, and Yosys drops them.
-            self.vector = ResetInserter()(VectorEngine(arch,
+            self.vector = held(VectorEngine(arch,
                 abuf.vector_read, abuf.vector_write, vbuf.read, pbuf.vector_read, primitive))
             engines[isa.VECTOR] = self.vector
         frontends = {}
@@ -178,7 +183,7 @@ class Accelerator(LiteXModule):
         step    = self.vector.step if arch.vector else Constant(0)
         running = supervisor.running
         for module in (dispatcher, *engines.values()):
-            self.comb += module.reset.eq(~running)
+            self.comb += module.reset.eq(supervisor.held)
         for dma in dmas:
             self.comb += [
                 dma.region_base.eq(self.region_base),

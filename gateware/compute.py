@@ -53,7 +53,7 @@ class ComputeCore(LiteXModule):
     Ports as ComputeEngine's.
     """
     def __init__(self, arch, r, abuf_read, abuf_write, wbuf_read, pbuf_read, primitive=False,
-        requant_dsps=2, organisation="row"):
+        organisation="row"):
         columns = arch.columns
         self.start         = Signal()
         self.done          = Signal()
@@ -213,8 +213,8 @@ class ComputeCore(LiteXModule):
 
         # 6. Requantization: a channel a clock --------------------------------------------------
         self.results = results = stream.SyncFIFO(RESULT_LAYOUT, RESULTS_DEPTH)
-        self.requantizer = requantizer = Requantizer(ADDRESS_BITS + 1, READ_LATENCY, requant_dsps,
-            primitive)
+        self.requantizer = requantizer = Requantizer(ADDRESS_BITS + 1, READ_LATENCY,
+            primitive=primitive)
         result_address = Signal(ADDRESS_BITS, reset_less=True)
         param          = Signal(ADDRESS_BITS, reset_less=True)
         tail           = Signal(2, reset_less=True)
@@ -285,8 +285,6 @@ class ComputeEngine(LiteXModule):
     wbuf_read, pbuf_read : buffers.DedicatedReadPort
     primitive : bool
         Instantiate ECP5 DSP blocks and carry chains (not for simulation).
-    requant_dsps : int
-        DSPs for each of the requantizer's 4 lanes, 1 or 2.
     organisation : str
         Of an array of codes, as PlutArray's.
 
@@ -302,14 +300,14 @@ class ComputeEngine(LiteXModule):
         requantizer is not done. One of the three in every clock of a GO.
     """
     def __init__(self, arch, abuf_read, abuf_write, wbuf_read, pbuf_read, primitive=False,
-        requant_dsps=2, organisation="row"):
+        organisation="row"):
         self.frontend = frontend = CommandFrontend(isa.COMPUTE)
         self.sink     = frontend.sink
 
         # # #
 
         core = ComputeCore(arch, frontend.r, abuf_read, abuf_write, wbuf_read, pbuf_read, primitive,
-            requant_dsps, organisation)
+            organisation)
         self.core = core = ResetInserter()(core)
         self.error         = core.error
         self.mac           = core.mac

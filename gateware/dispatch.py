@@ -198,8 +198,9 @@ class Supervisor(LiteXModule):
         busy.
     begin : Signal
         Out: pulse, the first clock of a program.
-    running : Signal
-        Out: the program runs. Engines and queues are reset while it does not.
+    running, held : Signal
+        Out: the program runs; it does not, and engines and queues are reset. ``held`` is a
+        register, since it drives thousands of them.
     stop, idle : Signal
         Out, in: the DMA cores shall stop; nothing is in flight.
     end : Signal
@@ -219,6 +220,7 @@ class Supervisor(LiteXModule):
         self.abort    = Signal()
         self.begin    = Signal()
         self.running  = Signal()
+        self.held     = Signal(reset=1)
         self.stop     = Signal()
         self.idle     = Signal()
         self.end      = Signal()
@@ -279,6 +281,7 @@ class Supervisor(LiteXModule):
                 NextState("IDLE")
             ).Elif(settle == 2**len(settle) - 1,
                 NextValue(self.begin, 1),
+                NextValue(self.held, 0),
                 NextState("RUN")
             )
         )
@@ -286,15 +289,15 @@ class Supervisor(LiteXModule):
             self.running.eq(1),
             NextValue(self.begin, 0),
             NextValue(settle, 0),
-            If(self.abort,
+            If(self.abort | failed.valid | self.end,
+                NextValue(self.held, 1),
                 NextState("STOP")
-            ).Elif(failed.valid,
+            ),
+            If(~self.abort & failed.valid,
                 NextValue(self.error, failed.code),
                 NextValue(self.detail, failed.detail),
-                NextState("STOP"),
-            ).Elif(self.end,
+            ).Elif(~self.abort & self.end,
                 NextValue(ended, 1),
-                NextState("STOP"),
             )
         )
         fsm.act("STOP",

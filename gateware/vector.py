@@ -98,8 +98,7 @@ class VectorCore(LiteXModule):
 
     Ports as VectorEngine's.
     """
-    def __init__(self, r, abuf_read, abuf_write, vbuf_read, pbuf_read, primitive=False,
-        requant_dsps=1):
+    def __init__(self, r, abuf_read, abuf_write, vbuf_read, pbuf_read, primitive=False):
         self.start = Signal()
         self.done  = Signal()
         self.error = Signal()
@@ -237,8 +236,8 @@ class VectorCore(LiteXModule):
 
         # 7. Requantization --------------------------------------------------------------------
         self.results = results = ResultWalker(r, setup)
-        self.requantizer = requantizer = Requantizer(ADDRESS_BITS + 1, READ_LATENCY, requant_dsps,
-            primitive)
+        self.requantizer = requantizer = Requantizer(ADDRESS_BITS + 1, READ_LATENCY,
+            primitive=primitive)
         work["output"] = work["complete"] & work["sum_last"]
         self.comb += [
             results.start.eq(begin),
@@ -286,8 +285,6 @@ class VectorEngine(LiteXModule):
         64 bits each.
     primitive : bool
         Instantiate ECP5 DSP blocks, carry chains and multiplexers (not for simulation).
-    requant_dsps : int
-        DSPs for each of the requantizer's 4 lanes, 1 or 2.
 
     Attributes
     ----------
@@ -299,15 +296,13 @@ class VectorEngine(LiteXModule):
     step, stall : out
         A step is taken; none is. One of the two in every clock of a GO.
     """
-    def __init__(self, arch, abuf_read, abuf_write, vbuf_read, pbuf_read, primitive=False,
-        requant_dsps=1):
+    def __init__(self, arch, abuf_read, abuf_write, vbuf_read, pbuf_read, primitive=False):
         self.frontend = frontend = CommandFrontend(isa.VECTOR)
         self.sink     = frontend.sink
 
         # # #
 
-        core = VectorCore(frontend.r, abuf_read, abuf_write, vbuf_read, pbuf_read, primitive,
-            requant_dsps)
+        core = VectorCore(frontend.r, abuf_read, abuf_write, vbuf_read, pbuf_read, primitive)
         self.core = core = ResetInserter()(core)
         self.error = core.error
         self.step  = core.step

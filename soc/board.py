@@ -25,6 +25,7 @@ from .bitstream import Flow, tool_path
 from .boards import BOARDS, DDR3, SDR, SDR_HALF
 from .clocking import BoardCRG, check_clocks
 from .core import LitePressSoC
+from .dfi import DFIRegister
 from .firmware import add_firmware
 from .fit import check_fit
 from .floorplan import grid_of
@@ -110,8 +111,10 @@ class BoardSoC(LitePressSoC):
         pads = self.platform.request("ddram" if board.memory == DDR3 else "sdram")
         if board.memory != DDR3:
             phy_cls     = HalfRateGENSDRPHY if board.memory == SDR_HALF else GENSDRPHY
-            self.sdrphy = phy_cls(pads, board.clk_freq, **board.phy_options)
-            return self.sdrphy
+            self.sdrphy = phy = phy_cls(pads, board.clk_freq, **board.phy_options)
+            if board.memory == SDR_HALF:
+                self.dfi = phy = DFIRegister(phy)
+            return phy
         self.ddrphy = phy = ECP5DDRPHY(pads, board.clk_freq, **board.phy_options)
         for name, value in board.phy_settings.items():
             setattr(phy.settings, name, value)

@@ -88,9 +88,9 @@ class Board:
 
 
 # What fits beside everything else. The codecs a smaller FPGA has no room for are left out, as the
-# Archs 45f and 25f leave out VECTOR; a DSP in the requantizer's lanes is worth 300 LUTs a lane.
+# Archs 45f and 25f leave out VECTOR.
 _LARGE  = dict(arch="85f")
-_MEDIUM = dict(arch="45f", accel=dict(requant_dsps=1))
+_MEDIUM = dict(arch="45f")
 _SMALL  = dict(arch="25f", accel=dict(codecs=("zfpi",)))
 
 # ULX3S boards carry different SDRAM chips: see the one on the board (--sdram-module).

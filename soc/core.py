@@ -7,8 +7,11 @@ from litex.soc.integration.soc_core import SoCCore
 
 from .accelerator import add_accelerator, add_wire
 
-ROM_BYTES  = 0x2000     # Firmware: code and constants.
-SRAM_BYTES = 0x1000     # Its data and stack.
+# Of LiteX's VexRiscvs the one with an instruction cache and no DSP: those are for the array, and
+# the firmware multiplies nothing.
+CPU_VARIANT = "lite"
+ROM_BYTES   = 0x2000    # Firmware: code and constants.
+SRAM_BYTES  = 0x1000    # Its data and stack.
 
 
 class LitePressSoC(SoCCore):
@@ -32,7 +35,7 @@ class LitePressSoC(SoCCore):
     def __init__(self, platform, clk_freq, ident=""):
         SoCCore.__init__(self, platform, clk_freq,
             cpu_type             = "vexriscv",
-            cpu_variant          = "standard",
+            cpu_variant          = CPU_VARIANT,
             integrated_rom_size  = ROM_BYTES,
             integrated_sram_size = SRAM_BYTES,
             with_uart            = False,

@@ -30,6 +30,7 @@ from migen import *
 from ..spec.arch import ARCHS, Arch
 from . import firmware, verilate
 from .core import LitePressSoC
+from .dfi import DFIRegister
 
 ROOT     = Path(__file__).resolve().parents[1]
 BUILDS   = ROOT / "build" / "sim"
@@ -118,7 +119,8 @@ class SimSoC(LitePressSoC):
         module      = modules.MT48LC16M16(clk_freq, "1:2")
         self.sdrphy = SDRAMPHYModel(module, settings=half_rate_settings(16, clk_freq),
                                     clk_freq=clk_freq)
-        self.add_litepress(arch, self.sdrphy, module, receive.source, transmit.sink)
+        self.dfi    = DFIRegister(self.sdrphy)
+        self.add_litepress(arch, self.dfi, module, receive.source, transmit.sink)
 
     def bank_memories(self):
         """The SDRAM banks' contents: a list of Memory. Word w of the DRAM (32 bits) lies in bank

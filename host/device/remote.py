@@ -14,6 +14,7 @@ from .client import CRC_BYTES_PER_S, Client, Request
 
 SEGMENT_BYTES = 65536       # What is compared, and sent when it differs.
 POLL_S, POLL_MAX_S = 0.002, 0.1
+INFLATE_CLOCKS = 212        # Of the device, for a byte of data (docs/protocol.md).
 
 
 def valid_header(data):
@@ -48,13 +49,12 @@ class RemoteDevice(Device):
     port, baud, timeout: see Client. run_timeout: seconds without a finished layer after which a
     run is given up. info: the HELLO reply as a dict. status: the last STATUS reply as a dict
     (run_cycles: clocks of the last run). skipped_bytes: what the last load() did not have to send.
-    coded: weights go as Huffman streams where they are shorter; None: on a serial line, where bytes
-    take longer than the device takes to decode them.
+    coded: weights go as Huffman streams where they are shorter; None: where a byte takes longer on
+    the line than the device takes to decode one.
     """
 
     def __init__(self, port, baud=None, timeout=10.0, run_timeout=300.0, coded=None):
         self.run_timeout = run_timeout
-        self.coded = "://" not in port if coded is None else coded
         self.status = None
         self.skipped_bytes = 0
         self._token = random.randrange(1, 1 << 31)
@@ -64,6 +64,9 @@ class RemoteDevice(Device):
         except DeviceError:
             self.client.close()
             raise
+        baud = self.client.baud
+        line_clocks = 10 * self.info["clock_hz"] / baud if baud else 0
+        self.coded = line_clocks > INFLATE_CLOCKS if coded is None else coded
 
     def close(self):
         super().close()

@@ -14,6 +14,7 @@ from litex.soc.interconnect.csr import CSRStatus, CSRStorage
 from migen import ClockDomain, If, Signal
 
 from litepress.gateware.wire import WirePort
+from litepress.soc.core import CPU_VARIANT
 
 CLOCK = 50_000_000
 IO = [
@@ -63,7 +64,7 @@ class SmallSoC(SoCCore):
             self.cd_sys.clk.eq(platform.request("sys_clk")),
             self.cd_sys.rst.eq(platform.request("sys_rst")),
         ]
-        SoCCore.__init__(self, platform, CLOCK, cpu_type="vexriscv", cpu_variant="standard",
+        SoCCore.__init__(self, platform, CLOCK, cpu_type="vexriscv", cpu_variant=CPU_VARIANT,
                          integrated_rom_size=0x8000, integrated_rom_init=list(rom),
                          integrated_sram_size=0x2000, with_uart=False,
                          ident="", integrated_main_ram_size=0 if with_sdram else 0x10000)

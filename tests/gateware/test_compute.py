@@ -121,12 +121,6 @@ def test_layers(columns):
     check(named, columns)
 
 
-def test_requantizer_with_one_dsp_a_lane():
-    rng = np.random.default_rng(3)
-    r = layer(h=4, w=9, cin=8, cout=7, kernel=3, pad=1)
-    check([("3x3", Case(*memories(rng, 4), program(r)), [r])], 4, requant_dsps=1)
-
-
 def random_registers(rng, columns):
     """Loop counts small enough for the model, everything else anywhere in its range."""
     def full(name):

@@ -73,9 +73,9 @@ def test_elaborates(name, simulated, tmp_path, monkeypatch):
     said = []
     directory, script = board_module.generate(board, say=said.append)
     verilog = next(directory.glob("*.v")).read_text()
-    # The multipliers are DSP blocks: the array's and the requantizer's; Yosys makes the CPU's.
+    # The multipliers are DSP blocks: the array's and the requantizers'; Yosys makes none.
     wanted = fit.needs(ARCHS["tiny"], **board.accel)
-    assert verilog.count("MULT18X18D #(") == wanted.dsps - fit.CPU_DSPS
+    assert verilog.count("MULT18X18D #(") == wanted.dsps
     assert "firmware:" in said[0]
     assert said[1:] == [f"revision: {revision_text(revision())}"]
     assert list(bitstream.script_commands(script)) == list(bitstream.TOOLS)
@@ -187,8 +187,8 @@ def test_table():
 @pytest.mark.parametrize("options, message", [
     (["--board", "ulx4m"], "board 'ulx4m': allowed are ulx3s-85f, ulx3s-45f, ulx3s-25f, "),
     (["--board", "ulx3s-25f", "--arch", "85f"],
-     "arch 85f: too large for LFE5U-25F-6BG381C: it needs 185 block RAMs of 56, 156 multipliers "
-     "of 28, 44,239 LUTs (about) of 24,288: choose a smaller --arch"),
+     "arch 85f: too large for LFE5U-25F-6BG381C: it needs 179 block RAMs of 56, 156 multipliers "
+     "of 28, 41,621 LUTs (about) of 24,288: choose a smaller --arch"),
     (["--clk-freq", "500"], "--clk-freq 500: its PLL cannot make that from 25 MHz for SDR 1:2: "
                             "near it are 199 MHz and 200 MHz"),
     (["--sdram-module", "MT41K64M16"],
@@ -225,8 +225,8 @@ def test_counts_are_those_of_synthesis():
     assert (needs.ebrs, needs.dsps) == (figures["ulx3s_85f_ebr"], figures["ulx3s_85f_dsp"])
     assert abs(needs.luts/figures["ulx3s_85f_lut"] - 1) < 0.05
     small = fit.needs(dataclasses.replace(ARCHS["tiny"], vector=False), codecs=("zfpi",))
-    assert (small.ebrs, small.dsps) == (41, 28)
-    for name, ebrs, dsps in (("ulx3s-45f", 101, 72), ("ulx3s-25f", 55, 28)):
+    assert (small.ebrs, small.dsps) == (35, 24)
+    for name, ebrs, dsps in (("ulx3s-45f", 95, 72), ("ulx3s-25f", 49, 24)):
         board = BOARDS[name]
         wanted = fit.needs(ARCHS[board.arch], **board.accel)
         assert (wanted.ebrs, wanted.dsps) == (ebrs, dsps)
