@@ -23,8 +23,8 @@ ROOT     = Path(__file__).resolve().parents[1]
 TOOLS    = ("yosys", "nextpnr-ecp5", "ecppack")
 COMMENTS = re.compile(rb"/\*.*?\*/|^//[^\n]*", re.DOTALL | re.MULTILINE)
 # Of cells in any part of the FPGA, at most, while they are placed: nextpnr's own 0.9 leaves the
-# router too few wires where logic crowds.
-DENSITY = 0.7
+# router too few wires where logic crowds. A full FPGA needs more: see density_of.
+DENSITY, MOST, ROOM = 0.7, 0.95, 0.1
 # What the report calls the things that run out.
 CELLS = {"lut": "TRELLIS_COMB"} | KINDS
 
@@ -47,6 +47,11 @@ class Routed:
     def margin(self):
         """Least achieved / needed of all clocks; timing is met from 1 on."""
         return min(achieved / needed for achieved, needed in self.fmax.values())
+
+
+def density_of(share):
+    """DENSITY for a netlist that fills ``share`` (0 to 1) of an FPGA."""
+    return round(min(max(DENSITY, share + ROOM), MOST), 2)
 
 
 def tool_path(directory):
@@ -129,10 +134,12 @@ def without(words, *options):
 
 class Flow:
     """The steps for what LiteX wrote into ``directory``, as ``script`` has them. path: see
-    tool_path. grid: floorplan.Grid of the FPGA, or None. say(text) is told of steps."""
+    tool_path. grid: floorplan.Grid of the FPGA, or None. density: see DENSITY. say(text) is told of
+    steps."""
 
-    def __init__(self, directory, script, path, say=print, grid=None):
+    def __init__(self, directory, script, path, say=print, grid=None, density=DENSITY):
         self.directory, self.path, self.say, self.grid = Path(directory), path, say, grid
+        self.density = density
         self.commands = script_commands(script)
         self.name = Path(script).stem.removeprefix("build_")
 
@@ -159,7 +166,7 @@ class Flow:
         # LiteX gives it or not, as its defaults have it; given twice nextpnr refuses it.
         command = [word for word in command if word != "--timing-allow-fail"]
         return [*command, "--json", netlist.name, "--seed", str(seed), "--placer-heap-beta",
-                str(DENSITY), *options]
+                str(self.density), *options]
 
     def route(self, netlist, seed):
         """nextpnr: a Routed, whether its clocks are met or not."""

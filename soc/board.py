@@ -21,13 +21,13 @@ from migen import *
 
 from ..spec.arch import ARCHS
 from ..spec.wire import BAUDS, MIN_BAUD, check_baud, revision_text
-from .bitstream import Flow, tool_path
+from .bitstream import Flow, density_of, tool_path
 from .boards import BOARDS, DDR3, SDR, SDR_HALF
 from .clocking import BoardCRG, check_clocks
 from .core import LitePressSoC
 from .dfi import DFIRegister
 from .firmware import add_firmware
-from .fit import check_fit
+from .fit import DEVICES, check_fit, needs
 from .floorplan import grid_of
 from .revision import revision
 from .utilization import table, utilization
@@ -169,7 +169,9 @@ def flow_of(board, say=print):
     ValueError: see check."""
     check(board)
     path = tool_path(ROOT / "build" / "shims")
-    return Flow(*generate(board, say), path, say, grid_of(board.device))
+    wanted = needs(ARCHS[board.arch], board.memory == DDR3, **board.accel)
+    share  = wanted.luts/DEVICES[board.size][0]
+    return Flow(*generate(board, say), path, say, grid_of(board.device), density_of(share))
 
 
 def build(board, seeds=SEEDS, say=print):

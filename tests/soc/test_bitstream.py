@@ -113,3 +113,9 @@ def test_missing_compiler(monkeypatch):
     monkeypatch.setattr(firmware.shutil, "which", lambda tool: None)
     with pytest.raises(RuntimeError, match="riscv64-unknown-elf-gcc not found: install it"):
         firmware.compiler_version()
+
+
+def test_density():
+    """Fuller FPGAs are filled more, but never wholly."""
+    assert [bitstream.density_of(share) for share in (0.1, 0.6, 0.75, 0.93)] == [
+        0.7, 0.7, 0.85, 0.95]
