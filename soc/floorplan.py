@@ -37,9 +37,10 @@ TYPES = ("MULT18X18D", "DP16KD", "PDPW16KD")
 @dataclass(frozen=True)
 class Grid:
     """An FPGA's blocks of 4 DSPs and of 4 EBRs, which lie in the same columns. blocks: x of their
-    first tiles, left to right; dsp_rows: y of the three rows, top to bottom; ebr_rows: those that
-    weights prefer first: the ones between the others are for what is not planned; table: file of
-    sites found from a placement, beside this one, or "" where there is none."""
+    first tiles, left to right; dsp_rows: y of the three rows, top to bottom, or () where there is
+    no plan, only a table; ebr_rows: those that weights prefer first: the ones between the others
+    are for what is not planned; table: file of sites found from a placement, beside this one, or ""
+    where there is none."""
 
     blocks: tuple
     dsp_rows: tuple
@@ -84,7 +85,9 @@ def natural(name):
 
 def plan(cells, grid):
     """{name: BEL} for a netlist's cells, an iterable of names; empty where there is no array that
-    the plan is for, or not room for all of it."""
+    the plan is for, or not room for all of it, or the grid has no rows for it."""
+    if not grid.dsp_rows:
+        return {}
     columns, weights, others = {}, {}, []
     for name in sorted(cells, key=natural):
         if match := ARRAY.match(name):
@@ -125,10 +128,10 @@ def plan(cells, grid):
 
 def with_table(placed, cells, table):
     """A plan, {name: BEL}, whose ``cells`` that are in the table, {name: BEL} too, get its sites,
-    and how many do; cells that the plan has there are the placer's. The plan as it is where it is
-    empty or ``cells`` lack memories of the table: it was then made for another accelerator."""
+    and how many do; cells that the plan has there are the placer's. The plan as it is where
+    ``cells`` lack memories of the table: it was then made for another accelerator."""
     cells = set(cells)
-    if not placed or any(NAMED.match(name) and name not in cells for name in table):
+    if any(NAMED.match(name) and name not in cells for name in table):
         return placed, 0
     known = {name: bel for name, bel in table.items() if name in cells}
     taken = set(known.values())

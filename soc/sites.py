@@ -2,8 +2,9 @@
 
 nextpnr's placer moves EBRs and DSPs last, to sites that are left. Here every other cell stays where
 a placement has it, and all EBRs get a site anew at once: the Hungarian method finds whose sum of
-wire is least. Then the DSPs outside the array do so, among their own sites. A net between two
-cells that move is reckoned to where the other one was, hence rounds, as long as they shorten it.
+wire is least. Then the DSPs outside the array do so, or all, among their own sites. A net between
+two cells that move is reckoned to where the other one was, hence rounds, as long as they shorten
+it.
 
 Wire length is nextpnr's: width and height, in tiles, of the box round each net's pins.
 """
@@ -115,7 +116,8 @@ def read(placed):
 
 
 def assign(placed, grid, say=print):
-    """{cell: BEL}, by natural order of names, of all EBRs and of the DSPs outside the array.
+    """{cell: BEL}, by natural order of names, of all EBRs and of the DSPs that are not planned:
+    those outside the array, or all where the grid has no plan.
 
     placed: Path of what nextpnr's --write made; grid: floorplan.Grid of its FPGA. say(text) is told
     the wire length in tiles, before and after. ValueError: no placement, or not of this FPGA;
@@ -123,11 +125,11 @@ def assign(placed, grid, say=print):
     placement, sites = read(placed), grid.ebr_bels()
     ebrs = [i for i, kind in enumerate(placement.types) if kind == "DP16KD"]
     dsps = [i for i, kind in enumerate(placement.types)
-            if kind == "MULT18X18D" and not ARRAY.match(placement.names[i])]
+            if kind == "MULT18X18D" and not (grid.dsp_rows and ARRAY.match(placement.names[i]))]
     unknown = sorted({placement.bels[i] for i in ebrs} - set(sites), key=natural)
     if unknown:
         raise ValueError(f"{placed}: {unknown[0]}: no site of a block RAM on this FPGA")
-    say(f"{len(ebrs)} block RAMs, {len(dsps)} multipliers outside the array: "
+    say(f"{len(ebrs)} block RAMs, {len(dsps)} multipliers that are not planned: "
         f"{placement.wire():,} tiles of wire")
     placement.improve(ebrs, sites, EBR_ROUNDS, say)
     placement.improve(dsps, [placement.bels[i] for i in dsps], DSP_ROUNDS, say)

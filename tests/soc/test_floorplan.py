@@ -101,8 +101,13 @@ def test_a_table_for_other_memories(missing):
     table = {"abuf_0_0.0.0": "X4/Y25/EBR0", missing: "X6/Y25/EBR1"}
     assert with_table(alone, names, table) == (alone, 0)
     assert with_table(alone, [*names, missing], table)[1] == 2
-    # Nor without an array.
-    assert with_table({}, [*names, missing], table) == ({}, 0)
+    # All of it where there is no plan.
+    assert with_table({}, [*names, missing], table) == (table, 2)
+
+
+def test_a_grid_without_a_plan():
+    names = cells(4, 8)
+    assert plan(names, SMALL) and plan(names, replace(SMALL, dsp_rows=())) == {}
 
 
 def test_the_tables_there_are():

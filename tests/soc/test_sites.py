@@ -62,7 +62,7 @@ def test_two_block_rams_change_places(tmp_path):
     said = []
     found = sites.assign(placed(tmp_path / "a.json", cells), GRID, said.append)
     assert list(found.items()) == [("ram_2.0", "X19/Y30/EBR3"), ("ram_10.0", "X4/Y20/EBR0")]
-    assert said == ["2 block RAMs, 0 multipliers outside the array: 50 tiles of wire",
+    assert said == ["2 block RAMs, 0 multipliers that are not planned: 50 tiles of wire",
                     "round 1: 0 tiles of wire", "after: 0 tiles of wire"]
 
 
@@ -177,3 +177,15 @@ def test_the_command_writes_the_table(tmp_path, monkeypatch):
         command.main("ulx3s-25f", 3)
     with pytest.raises(ValueError, match="board 'ulx4m': allowed are"):
         command.main("ulx4m", 3)
+
+
+def test_without_a_plan_the_array_moves_too(tmp_path):
+    pytest.importorskip("scipy")
+    cells = chance(1)
+    unplanned = replace(GRID, dsp_rows=())
+    found = sites.assign(placed(tmp_path / "a.json", cells), unplanned, lambda text: None)
+    dsps = {name: cell[1] for name, cell in cells.items() if cell[0] == "MULT18X18D"}
+    assert len(dsps) == 8
+    moved = {name: bel for name, bel in found.items() if name in dsps}
+    assert moved.keys() == dsps.keys() and {*moved.values()} == {*dsps.values()}
+    assert any(moved[name] != dsps[name] for name in dsps if name.startswith("array"))
