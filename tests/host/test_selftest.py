@@ -128,7 +128,7 @@ class GoldenClient:
     """In the place of a Client: a device that says it is ``says`` and is ``arch``."""
 
     port = "golden"
-    detected = False
+    detected, baud = False, None
 
     def __init__(self, arch, says=None, loses=None):
         self.arch, self.says, self.loses = arch, says or arch, loses
