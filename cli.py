@@ -111,6 +111,8 @@ def compress(
                                        "be read back.")] = False,
     fuse: Annotated[bool, typer.Option(help="Let layers pass activations on inside the chip, as "
                                        "int16, where that is faster.")] = True,
+    coded: Annotated[bool, typer.Option(help="Write a smaller file, of Huffman streams: the same "
+                                        "image for all other commands.")] = False,
 ):
     """Quantize, compress and pack a PyTorch network into one DRAM image.
 
@@ -127,8 +129,9 @@ def compress(
                              bias_correction=bias_correction, rounding=rounding,
                              equalization=equalization, allocation=allocation,
                              progress=step_reporter(bar))
-    image.save(out)
-    console.print(f"{out}: {len(image.bytes()):,} bytes, sha256 {image.hash}", soft_wrap=True)
+    size = image.save(out, coded=coded)
+    console.print(f"{out}: {size:,} bytes{f' for {len(image.bytes()):,}' if coded else ''}, "
+                  f"sha256 {image.hash}", soft_wrap=True)
     cost = image.meta["calibration"]
     console.print(f"On the {cost['images']} calibration inputs, beside the float network: the "
                   f"same class on {cost['same_class']}, outputs' SNR {cost['snr_db']:.1f} dB",

@@ -1,6 +1,7 @@
 """The DRAM image as an object: built by the packer, saved, loaded, checked, asked for tensors.
 
-The layout is spec/image.py's; docs/image.md describes it for people. ``Image.meta`` (the JSON of
+The layout is spec/image.py's, of a coded file spec/file.py's; docs/image.md describes both for
+people. ``Image.meta`` (the JSON of
 section META) holds everything needed to run and to report:
 
 ``name``, ``input``, ``output`` (tensor names), ``arch``, ``labels``, ``preprocessing``,
@@ -25,6 +26,7 @@ import numpy as np
 from ..spec import image as layout
 from ..spec.arch import Arch
 from ..spec.formats import LANES, WORD_BYTES, Format
+from . import file
 from .codecs.block import decode_blocks, encode_blocks, used_bytes
 
 
@@ -148,7 +150,7 @@ class Image:
         return head.ljust(layout.HEADER_BYTES, b"\0")
 
     def bytes(self):
-        """The file."""
+        """The file, not coded: all that counts of an image."""
         return self._bytes
 
     def header_bytes(self):
@@ -157,7 +159,7 @@ class Image:
 
     @property
     def hash(self):
-        """sha256 of the file, hexadecimal."""
+        """sha256 of ``bytes()``, hexadecimal: of a coded file the same."""
         return hashlib.sha256(self._bytes).hexdigest()
 
     @property
@@ -170,25 +172,32 @@ class Image:
 
     # Files ----------------------------------------------------------------------------------------
 
-    def save(self, path):
-        """Write the file under a temporary name, then rename it."""
-        path = Path(path)
+    def save(self, path, coded=False):
+        """Write the file under a temporary name, then rename it. coded: with Huffman streams where
+        they are shorter (spec/file.py); ``load`` reads both. Returns the file's bytes."""
+        path, data = Path(path), file.encode(self) if coded else self._bytes
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            temporary.write_bytes(self._bytes)
+            temporary.write_bytes(data)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+        return len(data)
 
     @classmethod
     def load(cls, path):
-        """Read and check a file. ImageError names the file, the field, its value and what is
-        allowed; OSError when it cannot be read."""
+        """Read and check a file, coded or not. ImageError names the file, the field, its value and
+        what is allowed; OSError when it cannot be read."""
         return cls.parse(Path(path).read_bytes(), str(path))
 
     @classmethod
     def parse(cls, data, name="image"):
         """As ``load``, from bytes; ``name`` stands in the messages."""
+        if file.is_coded(data):
+            try:
+                data = file.decode_file(data)
+            except file.FileError as error:
+                raise ImageError(f"{name}: {error}") from None
         header, table = _parse_header(data, name)
         sections = _parse_sections(data, name, header, table)
         metas = [s for s in sections if s.type == layout.META]

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from ..spec import image as layout
 from ..spec import isa
+from . import file
 from .program import REGISTER_NAMES
 
 HEX_FIELDS = {"magic", "header_crc"}
@@ -30,26 +31,28 @@ def header_table(image):
     return table
 
 
-def section_table(image):
-    table = _table("sections", "section", ">region", ">bytes", "CRC-32", "sha256")
-    for s in image.sections:
+def section_table(image, pieces):
+    """pieces: of the image's coded file (host/file.py)."""
+    table = _table("sections", "section", ">region", ">bytes", ">coded file", "CRC-32", "sha256")
+    for i, s in enumerate(image.sections):
         place = "not loaded" if s.dram == layout.NOT_LOADED else f"{s.dram:,}"
-        table.add_row(s.name, place, f"{s.size:,}", f"{s.crc:08x}",
+        table.add_row(s.name, place, f"{s.size:,}",
+                      f"{sum(p.file_bytes for p in pieces if p.section == i):,}", f"{s.crc:08x}",
                       hashlib.sha256(s.data).hexdigest())
     return table
 
 
-def layer_table(image):
+def layer_table(image, pieces):
     """Operation, shapes, MACs, formats, weight bytes, bits a weight; and of layers that run
-    together, in the last one's row: predicted clocks, tiling."""
+    together, in the last one's row: predicted clocks, tiling. pieces: as of section_table."""
     table = _table("layers", ">slot", "layer", "operation", "input", "output", ">MACs", "weights",
-                   "activations", ">raw bytes", ">stored bytes", ">Huffman", ">bits/weight",
+                   "activations", ">raw bytes", ">stored bytes", ">coded file", ">bits/weight",
                    ">predicted cycles", "tiling")
-    total = dict.fromkeys(("macs", "raw_bytes", "stored_bytes", "huffman_bytes",
-                           "weights"), 0)
+    total = dict.fromkeys(("macs", "raw_bytes", "stored_bytes", "weights"), 0)
+    coded = {piece.layer: piece.file_bytes for piece in pieces}
     groups = image.meta["groups"]
     last = {layer["slot"]: layer for layer in image.meta["layers"]}
-    for layer in image.meta["layers"]:
+    for i, layer in enumerate(image.meta["layers"]):
         for key in total:
             total[key] += layer[key]
         group = groups[layer["slot"]]
@@ -61,14 +64,19 @@ def layer_table(image):
             layer["weight_format"],
             f"{', '.join(dict.fromkeys(layer['input_formats']))} -> {layer['output_format']}",
             f"{layer['raw_bytes']:,}", f"{layer['stored_bytes']:,}",
-            f"{layer['huffman_bytes']:,}", bits_per_weight(layer),
+            f"{coded.get(i, 0):,}", bits_per_weight(layer),
             f"{group['predicted']['cycles']:,}" if ends else "", group["tiling"] if ends else "")
     cycles = sum(group["predicted"]["cycles"] for group in groups)
     table.add_section()
     table.add_row("", "total", "", "", "", f"{total['macs']:,}", "", "", f"{total['raw_bytes']:,}",
-                  f"{total['stored_bytes']:,}", f"{total['huffman_bytes']:,}",
+                  f"{total['stored_bytes']:,}", f"{weight_file_bytes(image, pieces):,}",
                   bits_per_weight(total), f"{cycles:,}", "")
     return table
+
+
+def weight_file_bytes(image, pieces):
+    """What a coded file has for the layers' weights: streams with their codes, table entries."""
+    return sum(piece.file_bytes for piece in pieces if piece.layer < len(image.meta["layers"]))
 
 
 def bits_per_weight(layer):
@@ -98,16 +106,30 @@ def listing(image):
         yield f"{position:6d}  {int(word):08x}  {isa.ENGINES[engine]:8s}{name}{text}"
 
 
+def weight_line(image, pieces):
+    """All layers' weights as numbers of 32, 8 and 4 bits, as stored and in a coded file."""
+    layers = image.meta["layers"]
+    raw = sum(layer["raw_bytes"] for layer in layers)
+    stored = sum(layer["stored_bytes"] for layer in layers)
+    coded = weight_file_bytes(image, pieces)
+    if not coded:
+        return "weights: none"
+    return (f"weights: {raw:,} bytes in float32, {raw // 4:,} in int8, {-(-raw // 8):,} in 4 bits; "
+            f"{stored:,} stored ({raw / stored:.2f} to 1), {coded:,} in a coded file "
+            f"({raw / coded:.2f} to 1)")
+
+
 def inspect(image, console, program=False):
     """Print an Image to a rich Console; ``program``: its words too."""
-    console.print(f"{image.meta['name']}: {len(image.bytes()):,} bytes, sha256 {image.hash}",
+    pieces = file.pieces(image)
+    console.print(f"{image.meta['name']}: {len(image.bytes()):,} bytes, "
+                  f"{file.file_bytes(pieces):,} in a coded file, sha256 {image.hash}",
                   soft_wrap=True)
-    for table in (header_table, section_table, tensor_table, layer_table):
-        console.print(table(image))
-    raw = sum(layer["raw_bytes"] for layer in image.meta["layers"])
-    stored = sum(layer["stored_bytes"] for layer in image.meta["layers"])
-    console.print(f"weights: {raw:,} bytes in float32, {stored:,} stored ({raw / stored:.2f} to "
-                  f"1); the region takes {image.header['region_bytes']:,} bytes", soft_wrap=True)
+    for table in (header_table(image), section_table(image, pieces), tensor_table(image),
+                  layer_table(image, pieces)):
+        console.print(table)
+    console.print(weight_line(image, pieces), soft_wrap=True)
+    console.print(f"the region takes {image.header['region_bytes']:,} bytes", soft_wrap=True)
     if program:
         for line in listing(image):
             console.print(line, highlight=False, soft_wrap=True)

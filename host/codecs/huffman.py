@@ -55,55 +55,101 @@ def canonical(lengths):
 
 
 def fields_of(data, bits, count):
-    """The first ``count`` fields of data, bytes: int64 (count,)."""
-    ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    return ones[:count * bits].reshape(count, bits).astype(np.int64) @ (1 << np.arange(bits))
+    """The first ``count`` fields of data, bytes: uint8 (count,); what is beyond data is zero."""
+    return _fields(np.frombuffer(data, np.uint8), bits, count)
 
 
-def _words(bits):
-    """Bits (n,), first one lowest -> bytes, whole words."""
-    return np.packbits(np.pad(bits, (0, -len(bits) % WORD_BITS)), bitorder="little").tobytes()
+@njit(cache=True)
+def _fields(data, bits, count):
+    out = np.zeros(count, np.uint8)
+    for i in range(count):
+        at = i * bits
+        pair = 0
+        if at >> 3 < len(data):
+            pair = int(data[at >> 3])
+        if (at >> 3) + 1 < len(data):
+            pair |= int(data[(at >> 3) + 1]) << 8
+        out[i] = pair >> (at & 7) & (1 << bits) - 1
+    return out
 
 
-def field_bits(data):
-    """Bits of a field, one of FIELDS, with which data, bytes, has the least entropy."""
-    def entropy(bits):
+@njit(cache=True)
+def _joined(fields, bits):
+    """Fields uint8 (n,) -> bytes, uint8, as many as they fill or begin."""
+    out = np.zeros((len(fields) * bits + 7) // 8, np.uint8)
+    for i in range(len(fields)):
+        at = i * bits
+        pair = int(fields[i]) << (at & 7)
+        out[at >> 3] |= pair & 255
+        if pair >> 8:
+            out[(at >> 3) + 1] |= pair >> 8
+    return out
+
+
+def _table_bytes(bits):
+    """Bytes of the code lengths of fields of ``bits`` bits."""
+    return -(-(LENGTH_BITS << bits) // WORD_BITS) * WORD_BYTES
+
+
+def _whole(data):
+    """uint8 (n,) -> bytes, whole words."""
+    return np.pad(data, (0, -len(data) % WORD_BYTES)).tobytes()
+
+
+def field_bits(data, room=None):
+    """Bits of a field, one of FIELDS, with which data, bytes, has the least entropy; room: bytes of
+    a stream, if data is cut into streams as long: with which these hold the most data, each with a
+    code of its own."""
+    def cost(bits):
         counts = np.bincount(fields_of(data, bits, 8 * len(data) // bits))
         share = counts[counts > 0] / counts.sum()
-        return -(share * np.log2(share)).sum() / bits
-    return min(FIELDS, key=entropy) if data else FIELDS[0]
+        entropy = -(share * np.log2(share)).sum() / bits
+        used = HEADER_WORDS * WORD_BYTES + _table_bytes(bits) if room else 0
+        return entropy / (room - used) if room else entropy
+    return min(FIELDS, key=cost) if data else FIELDS[0]
+
+
+def shortest(data):
+    """data: bytes, whole 32-bit words -> the shortest stream of them, whatever its field's bits."""
+    def size(bits):
+        counts = np.bincount(fields_of(data, bits, -(-8 * len(data) // bits)), minlength=1 << bits)
+        return _table_bytes(bits) + -(-int(counts @ code_lengths(counts)) // WORD_BITS) * WORD_BYTES
+    return encode(data, min(range(1, MAX_BITS + 1), key=size))
 
 
 def encode(data, bits):
-    """data: bytes, whole 32-bit words of fields of ``bits`` bits -> a stream. The bits behind the
-    last whole field must be zero. ValueError: other data."""
+    """data: bytes, whole 32-bit words of fields of ``bits`` bits -> a stream. ValueError: other
+    data."""
     if bits not in range(1, MAX_BITS + 1):
         raise ValueError(f"Huffman fields of {bits!r} bits: allowed are 1 to {MAX_BITS}")
     if len(data) % WORD_BYTES:
         raise ValueError(f"Huffman data of {len(data)} bytes: allowed are whole words of "
                          f"{WORD_BYTES}")
-    count = -(-8 * len(data) // bits)
-    ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    fields = np.pad(ones, (0, count * bits - len(ones))).reshape(count, bits).astype(np.int64) \
-        @ (1 << np.arange(bits))
-    lengths = code_lengths(np.bincount(fields, minlength=1 << bits))
-    table = (lengths[:, None] >> np.arange(LENGTH_BITS) & 1).ravel()
-    header = np.array([count, bits], "<u4").tobytes()
-    return header + _words(table) + _words(_emit(fields, lengths, canonical(lengths)))
+    fields = fields_of(data, bits, -(-8 * len(data) // bits))
+    counts = np.bincount(fields, minlength=1 << bits)
+    lengths = code_lengths(counts)
+    table = _joined(np.pad(lengths, (0, _table_bytes(bits) * 8 // LENGTH_BITS - len(lengths))),
+                    LENGTH_BITS)
+    codes = _emit(fields, lengths, canonical(lengths), int(counts @ lengths))
+    return np.array([len(fields), bits], "<u4").tobytes() + table.tobytes() + _whole(codes)
 
 
 @njit(cache=True)
-def _emit(fields, lengths, codes):
-    total = 0
-    for field in fields:
-        total += lengths[field]
-    out = np.zeros(total, np.uint8)
+def _emit(fields, lengths, codes, total):
+    """total: bits of all codes -> bytes, uint8."""
+    out = np.zeros((total + 7) // 8, np.uint8)
     at = 0
     for field in fields:
         for k in range(lengths[field]):
-            out[at] = codes[field] >> lengths[field] - 1 - k & 1
+            out[at >> 3] |= (codes[field] >> lengths[field] - 1 - k & 1) << (at & 7)
             at += 1
     return out
+
+
+def data_bytes(stream):
+    """Bytes of a stream's data, by its header."""
+    count, bits = (int(word) for word in np.frombuffer(stream, "<u4", HEADER_WORDS))
+    return count * bits // WORD_BITS * WORD_BYTES
 
 
 def decode(stream):
@@ -116,12 +162,13 @@ def decode(stream):
     count, bits = (int(word) for word in np.frombuffer(stream[:head], "<u4"))
     if bits not in range(1, MAX_BITS + 1):
         raise HuffmanError(f"Huffman stream: fields of {bits} bits: allowed are 1 to {MAX_BITS}")
-    table = -(-(LENGTH_BITS << bits) // WORD_BITS) * WORD_BYTES
+    table = _table_bytes(bits)
     if len(stream) < head + table:
         raise HuffmanError(f"Huffman stream of {len(stream)} bytes ends in its table of {table}")
-    lengths = fields_of(stream[head:head + table], LENGTH_BITS, 1 << bits)
-    if any(fields_of(stream[head:head + table], 1, 8 * table)[LENGTH_BITS << bits:]):
+    lengths = fields_of(stream[head:head + table], LENGTH_BITS, 8 * table // LENGTH_BITS)
+    if lengths[1 << bits:].any():
         raise HuffmanError("Huffman stream: the bits behind its table are not zero")
+    lengths = lengths[:1 << bits].astype(np.int64)
     used = lengths[lengths > 0]
     whole = int((1 << MAX_LENGTH - used).sum())
     if whole != 1 << MAX_LENGTH and not (len(used) == 1 and used[0] == 1) \
@@ -140,11 +187,11 @@ def decode(stream):
     if len(ones) - end >= WORD_BITS or ones[end:].any():
         raise HuffmanError(f"Huffman stream: {len(ones) - end} bits behind its last field: allowed "
                            f"are zeros up to the end of the word")
-    ones = (fields[:, None] >> np.arange(bits) & 1).astype(np.uint8).ravel()
-    whole = len(ones) // WORD_BITS * WORD_BITS
-    if ones[whole:].any():
+    whole = count * bits // WORD_BITS * WORD_BYTES
+    joined = _joined(fields, bits)
+    if joined[whole:].any():
         raise HuffmanError("Huffman stream: the data's last field is not zero beyond its last word")
-    return _words(ones[:whole])
+    return joined[:whole].tobytes()
 
 
 @njit(cache=True)

@@ -12,7 +12,7 @@ ROOM = wire.MAX_PAYLOAD - 4         # Of a request with an address.
 def coded_pieces(data):
     """Cut data, bytes in whole words, so that each piece fits a request: (offset, size, whether it
     is coded, its stream or the piece itself). Each piece has a code of its own."""
-    at, size, bits = 0, wire.MAX_PAYLOAD, field_bits(data)
+    at, size, bits = 0, wire.MAX_PAYLOAD, field_bits(data, ROOM)
     unit = math.lcm(bits, WORD_BITS) // 8       # No field reaches into the next piece.
     while at < len(data):
         size = max(size // unit * unit, unit)

@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litepress.host.codecs.huffman import HuffmanError, canonical, code_lengths, decode, encode
-from litepress.spec.huffman import MAX_LENGTH
+from litepress.host.codecs.huffman import (
+    HuffmanError,
+    canonical,
+    code_lengths,
+    data_bytes,
+    decode,
+    encode,
+    field_bits,
+    shortest,
+)
+from litepress.spec.huffman import MAX_BITS, MAX_LENGTH
 
 
 def data_of(rng, bits, words):
@@ -25,6 +34,30 @@ def test_round_trip(seed, bits, words):
     data = data_of(np.random.default_rng(seed), bits, words)
     stream = encode(data, bits)
     assert decode(stream) == data and len(stream) % 4 == 0
+    assert data_bytes(stream) == len(data)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 8), st.integers(0, 300))
+def test_shortest(seed, bits, words):
+    data = data_of(np.random.default_rng(seed), bits, words)
+    stream = shortest(data)
+    assert decode(stream) == data
+    assert len(stream) == min(len(encode(data, bits)) for bits in range(1, MAX_BITS + 1))
+
+
+def test_width_of_fields_in_short_streams():
+    """Pairs of equal codes: fields of pairs, but in streams so short that their table costs more;
+    streams of the width chosen hold the most."""
+    codes = np.minimum(np.random.default_rng(3).exponential(4, 8000), 15).astype(np.uint8)
+    codes[1::16] = codes[::16]
+    data = (codes[::2] | codes[1::2] << 4).tobytes()
+    assert field_bits(data) == 8 and field_bits(data, 1020) == 4
+
+    def held(bits):
+        return sum(len(encode(data[:n], bits)) <= 1020 for n in range(1000, 2000, 4))
+    assert held(4) > max(held(8), held(3))
+    assert field_bits(b"") == field_bits(b"", 1020)
 
 
 def huffman_bits(counts):
