@@ -24,22 +24,27 @@ from torch import nn
 
 from .. import compress
 from ..host.device import connect
+from ..host.device.coded import coded_pieces
 from ..host.evaluate import accuracy
 from ..models import pot_train
 from ..soc.sim import build_sim
+from ..spec import wire
+from ..spec.formats import WORD_BYTES
+from ..spec.image import WEIGHTS
 from .delta_soc import ROWS as DELTA_ROWS
 from .delta_soc import Case, figures_of, measure, show
 from .results import save
 
 ACTIVATIONS = "raw8"
 CALIBRATION = 256
+LINE_BYTES = wire.OVERHEAD + WORD_BYTES     # Of a request with an address, beside its data.
 CASES = (Case("pot4_array", "pot4, products looked up", "pot4", "sim-pot4"),
          Case("pot4", "pot4, decoded", "pot4", "sim"),
          Case("raw8", "8 bits", "raw8", "sim"))
 # Figure -> (what it is, format).
 ROWS = DELTA_ROWS | {
     "accuracy": ("top-1 of the golden model", "{:.2f} %"),
-    "weight_line_bytes": ("weights, bytes over the line (Huffman streams)", "{:,.0f}")}
+    "weight_line_bytes": ("weights, bytes over the line (Huffman streams, frames)", "{:,.0f}")}
 RATIOS = ("cycles", "dram_bytes", "weight_bytes", "weight_line_bytes")
 console = Console()
 
@@ -101,7 +106,9 @@ def main(checkpoint: Annotated[Path | None, typer.Option(exists=True, dir_okay=F
                 image, xs[:images], simulator, lambda done, _, bar=bar, task=task:
                 bar.update(task, completed=done))
         found |= figures_of(image, counters)
-        found["weight_line_bytes"] = sum(x["huffman_bytes"] for x in image.meta["layers"])
+        weights = next(s.data for s in image.sections if s.type == WEIGHTS)
+        found["weight_line_bytes"] = sum(LINE_BYTES + len(payload)
+                                         for _, _, _, payload in coded_pieces(weights))
         figures |= {f"{case.key}_{key}": value for key, value in found.items()}
     figures |= {f"{case.key}_{key}_ratio": figures[f"{case.key}_{key}"] / figures[f"raw8_{key}"]
                 for key in RATIOS for case in CASES[:-1]}
