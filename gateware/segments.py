@@ -147,6 +147,11 @@ class SegmentReader(LiteXModule):
             decoder.source.connect(self.source, omit={"first"}),
         ]
 
+        # The FIFO's memory is slow to read, and a header's check is long.
+        self.buffer = buffer = clearable(stream.Buffer([("data", WORD_BITS)]))
+        self.comb  += [buffer.reset.eq(self.clear), self.words.connect(buffer.sink)]
+        words       = buffer.source
+
         # Addresses: headers first, as long as there is room to keep what they say. -------------
         ahead   = Signal(max=LOOKAHEAD + 1)   # Segments between the call for a header and its job.
         payload = Signal()                    # The payload of a job is being asked for.
@@ -192,7 +197,7 @@ class SegmentReader(LiteXModule):
         ]
 
         # Words: a header is checked against its slot, all others are the decoder's. --------------
-        fields = {name: self.words.data[first:first + bits] for name, (first, bits) in (
+        fields = {name: words.data[first:first + bits] for name, (first, bits) in (
             ("znz_words", ebpc.ZNZ_WORDS), ("bpc_words", ebpc.BPC_WORDS), ("raw", ebpc.RAW))}
         arrived = Signal()
         total   = Signal(17)
@@ -202,26 +207,26 @@ class SegmentReader(LiteXModule):
             # Four 8-bit words a vector: a raw segment has a word for each, others no more.
             wrong.eq((total > slots.source.vectors) | (fields["raw"] &
                 ((fields["znz_words"] != 0) | (total != slots.source.vectors)))),
-            arrived.eq(self.words.valid & kinds.source.valid & kinds.source.header),
+            arrived.eq(words.valid & kinds.source.valid & kinds.source.header),
             jobs.sink.valid.eq(arrived & ~wrong & ~self.error),
             jobs.sink.address.eq(slots.source.address),
             jobs.sink.vectors.eq(slots.source.vectors),
             *(getattr(jobs.sink, name).eq(value) for name, value in fields.items()),
-            decoder.sink.data.eq(self.words.data),
-            decoder.sink.valid.eq(self.words.valid & kinds.source.valid & ~kinds.source.header),
+            decoder.sink.data.eq(words.data),
+            decoder.sink.valid.eq(words.valid & kinds.source.valid & ~kinds.source.header),
             If(kinds.source.header,
-                self.words.ready.eq(kinds.source.valid & jobs.sink.ready),
+                words.ready.eq(kinds.source.valid & jobs.sink.ready),
             ).Else(
-                self.words.ready.eq(kinds.source.valid & decoder.sink.ready),
+                words.ready.eq(kinds.source.valid & decoder.sink.ready),
             ),
-            kinds.source.ready.eq(self.words.valid & self.words.ready),
-            slots.source.ready.eq(arrived & self.words.ready),
+            kinds.source.ready.eq(words.valid & words.ready),
+            slots.source.ready.eq(arrived & words.ready),
         ]
         self.sync += [
             If(decoder.error, self.error.eq(1)),
-            If(arrived & self.words.ready & wrong,
+            If(arrived & words.ready & wrong,
                 self.error.eq(1),
-                self.detail.eq(self.words.data),
+                self.detail.eq(words.data),
             ),
             If(self.clear, self.error.eq(0), self.detail.eq(0)),
         ]
