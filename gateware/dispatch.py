@@ -199,8 +199,8 @@ class Supervisor(LiteXModule):
     begin : Signal
         Out: pulse, the first clock of a program.
     running, held : Signal
-        Out: the program runs; it does not, and engines and queues are reset. ``held`` is a
-        register, since it drives thousands of them.
+        Out: the program runs; it does not, and engines and queues are reset: a register, since it
+        drives thousands of them.
     stop, idle : Signal
         Out, in: the DMA cores shall stop; nothing is in flight.
     end : Signal
@@ -281,23 +281,21 @@ class Supervisor(LiteXModule):
                 NextState("IDLE")
             ).Elif(settle == 2**len(settle) - 1,
                 NextValue(self.begin, 1),
-                NextValue(self.held, 0),
                 NextState("RUN")
             )
         )
         fsm.act("RUN",
-            self.running.eq(1),
             NextValue(self.begin, 0),
             NextValue(settle, 0),
-            If(self.abort | failed.valid | self.end,
-                NextValue(self.held, 1),
+            If(self.abort,
                 NextState("STOP")
-            ),
-            If(~self.abort & failed.valid,
+            ).Elif(failed.valid,
                 NextValue(self.error, failed.code),
                 NextValue(self.detail, failed.detail),
-            ).Elif(~self.abort & self.end,
+                NextState("STOP"),
+            ).Elif(self.end,
                 NextValue(ended, 1),
+                NextState("STOP"),
             )
         )
         fsm.act("STOP",
@@ -317,4 +315,12 @@ class Supervisor(LiteXModule):
                 NextState("IDLE"),
             )
         )
-        self.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+        self.sync += If(fsm.before_entering("RUN"),
+            self.held.eq(0)
+        ).Elif(fsm.before_leaving("RUN"),
+            self.held.eq(1)
+        )
+        self.comb += [
+            self.running.eq(~self.held),
+            self.busy.eq(~fsm.ongoing("IDLE")),
+        ]
