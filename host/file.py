@@ -168,8 +168,7 @@ def _table(data):
 
 def _sections(header):
     """The image's header, bytes -> of each section (name, first byte, byte behind it)."""
-    fields = dict(zip((name for name, _ in image_layout.HEADER_FIELDS),
-                      image_layout.HEADER.unpack_from(header), strict=True))
+    fields = image_layout.header_fields(header)
     for name, allowed in (("magic", image_layout.MAGIC), ("version", image_layout.VERSION)):
         if fields[name] != allowed:
             raise FileError(f"the image's header: {name} = {fields[name]:#x}: allowed is "

@@ -1,8 +1,7 @@
 """The DRAM image as an object: built by the packer, saved, loaded, checked, asked for tensors.
 
 The layout is spec/image.py's, of a coded file spec/file.py's; docs/image.md describes both for
-people. ``Image.meta`` (the JSON of
-section META) holds everything needed to run and to report:
+people. ``Image.meta`` (the JSON of section META) holds everything needed to run and to report:
 
 ``name``, ``input``, ``output`` (tensor names), ``arch``, ``labels``, ``preprocessing``,
 ``tensors``: name -> {shape [C, H, W], format, scale, offset, row_bytes, bytes}, ``layers``: a list
@@ -297,8 +296,7 @@ def _parse_header(data, name):
     if len(data) < layout.HEADER_BYTES:
         raise ImageError(f"{name}: truncated: {len(data)} bytes, the header alone takes "
                          f"{layout.HEADER_BYTES}")
-    header = dict(zip((n for n, _ in layout.HEADER_FIELDS), layout.HEADER.unpack_from(data),
-                      strict=True))
+    header = layout.header_fields(data)
     if header["version"] != layout.VERSION:
         refuse("version", header["version"], f"allowed is {layout.VERSION}")
     crc_at = sum(struct.calcsize("<" + code) for _, code in layout.HEADER_FIELDS[:-1])

@@ -52,3 +52,9 @@ SELFTEST_FIELDS = (
 SELFTEST_ENTRY = struct.Struct("<" + "".join(code for _, code in SELFTEST_FIELDS))
 (TEST_COPY, TEST_DECODE, TEST_ENCODE, TEST_CONV, TEST_DEPTHWISE, TEST_POOL, TEST_REQUANTIZE,
  TEST_VECTOR_DEPTHWISE, TEST_VECTOR_ADD, TEST_VECTOR_POOL) = range(1, 11)
+
+
+def header_fields(data):
+    """{name of HEADER_FIELDS: value} of an image's first HEADER.size bytes, or more."""
+    names = (name for name, _ in HEADER_FIELDS)
+    return dict(zip(names, HEADER.unpack_from(data), strict=True))

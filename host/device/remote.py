@@ -19,8 +19,7 @@ INFLATE_CLOCKS = 212        # Of the device, for a byte of data (docs/protocol.m
 
 def valid_header(data):
     """Whether HEADER_BYTES of a region hold an image header that arrived whole."""
-    fields = dict(zip((n for n, _ in layout.HEADER_FIELDS), layout.HEADER.unpack_from(data),
-                      strict=True))
+    fields = layout.header_fields(data)
     at = layout.HEADER.size - 4
     crc = zlib.crc32(data[:at] + bytes(4) + data[at + 4:])
     return fields["magic"] == layout.MAGIC and fields["header_crc"] == crc
