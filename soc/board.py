@@ -27,7 +27,7 @@ from .clocking import BoardCRG, check_clocks
 from .core import LitePressSoC
 from .dfi import DFIRegister
 from .firmware import add_firmware
-from .fit import DEVICES, check_fit, needs
+from .fit import DEVICES, check_fit, needs_of
 from .floorplan import grid_of
 from .revision import revision
 from .utilization import table, utilization
@@ -169,8 +169,7 @@ def flow_of(board, say=print):
     ValueError: see check."""
     check(board)
     path = tool_path(ROOT / "build" / "shims")
-    wanted = needs(ARCHS[board.arch], board.memory == DDR3, **board.accel)
-    share  = wanted.luts/DEVICES[board.size][0]
+    share = needs_of(board, ARCHS[board.arch]).luts/DEVICES[board.size][0]
     return Flow(*generate(board, say), path, say, grid_of(board.device), density_of(share))
 
 

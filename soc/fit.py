@@ -66,13 +66,18 @@ def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS)):
     return Needs(luts, ebrs, dsps)
 
 
+def needs_of(board, arch):
+    """Needs of ``board`` (boards.Board) with an accelerator of size ``arch`` (Arch)."""
+    return needs(arch, board.memory == DDR3, **board.accel)
+
+
 def check_fit(board, arch):
     """ValueError: the FPGA of ``board`` (boards.Board) has not what ``arch`` (Arch) needs; of an
     array without multipliers of its own only block RAMs are looked at."""
     if board.size not in DEVICES:
         raise ValueError(f"board {board.name}: device {board.device}: size {board.size!r}: known "
                          f"are {', '.join(DEVICES)}")
-    wanted = needs(arch, board.memory == DDR3, **board.accel)
+    wanted = needs_of(board, arch)
     luts, ebrs, dsps = DEVICES[board.size]
     counts = [("block RAMs", wanted.ebrs, ebrs)]
     if arch.array == MAC:
