@@ -21,7 +21,6 @@ DEVICES = ("25k", "45k", "85k")
 TIMEOUT = 3600   # Seconds a step may take.
 
 
-
 class StepError(RuntimeError):
     """A step failed; the message is one line that says which and where its log is."""
 
