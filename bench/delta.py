@@ -5,8 +5,9 @@
 For each seed a float network, an 8-bit one, and deltas of 2 to 6 bits from a fixed reference and
 consecutive; then the same as the paper trains and rounds (Federl et al., arXiv 2606.16516). All are
 measured after the last step on all test images; nothing is chosen by them. Every network's result
-is kept under build/delta by its settings: a second run goes on where the first stopped. Remove that
-folder after a change of the training code.
+is kept under build/delta by its settings, and those of a whole seed in docs/results/delta.json: a
+second run goes on where the first stopped. After a change of the training code remove that folder
+and give --fresh.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from rich.table import Table
 from ..host.codecs.delta import MAX_BITS, MIN_BITS, REFERENCE_BITS, Delta
 from ..models import delta_mlp
 from ..models.delta import DeltaWeight, FixedWeight, apply
+from ..models.process import settle_process
 from . import results
 
 matplotlib.use("Agg")
@@ -193,16 +195,36 @@ def plot(figures, path):
     results.save_figure(figure, path)
 
 
-def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", min=1)] = 5):
-    """Train and measure all; write docs/results/delta.json and delta.svg. Some hours on one core.
+def save(found, seconds):
+    """Write docs/results/delta.json and delta.svg of {variant: [accuracy of each seed]}."""
+    seeds = min(len(accuracies) for accuracies in found.values())
+    figures = figures_of(found)
+    results.save("delta", f"python -m litepress.bench.delta --seeds {seeds}",
+                 f"FashionMNIST, 60,000 training and 10,000 test images; seeds 1 to {seeds}; "
+                 f"standard deviations are of samples", figures, recipe=RECIPE,
+                 runs={v.key: {"accuracy": found[v], "seconds": seconds[v]} for v in found})
+    plot(figures, results.RESULTS / "delta.svg")
+    return figures
+
+
+def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", min=1)] = 5,
+         fresh: Annotated[bool, typer.Option(help="Use nothing of docs/results/delta.json.")]
+         = False):
+    """Train and measure all; write docs/results/delta.json and delta.svg after every seed. Half an
+    hour a seed on one core.
 
     Example: python -m litepress.bench.delta --seeds 5
     """
-    torch.set_num_threads(1)    # The same sums in the same order wherever it runs.
+    settle_process()
     data, test = delta_mlp.dataset("train"), delta_mlp.dataset("test")
     every = variants()
-    found, seconds = {variant: [] for variant in every}, {variant: [] for variant in every}
-    for seed in range(1, seeds + 1):
+    known = {} if fresh else results.runs("delta", recipe=RECIPE)
+    kept = min(seeds, *(len(known.get(v.key, {}).get("accuracy", ())) for v in every))
+    found, seconds = ({v: known[v.key][name][:kept] if kept else [] for v in every}
+                      for name in ("accuracy", "seconds"))
+    if kept:
+        console.print(f"seeds 1 to {kept}: from docs/results/delta.json")
+    for seed in range(kept + 1, seeds + 1):
         network, result = float_network(every[0], seed, data, test)
         for variant in every:
             if variant.kind != "float":
@@ -211,13 +233,8 @@ def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", mi
             seconds[variant].append(result["seconds"])
             console.print(f"seed {seed}: {variant.title}: {result['accuracy']:.2f} %, "
                           f"{result['seconds']:.0f} s")
-    figures = figures_of(found)
-    Console().print(show(found, figures))
-    results.save("delta", f"python -m litepress.bench.delta --seeds {seeds}",
-                 f"FashionMNIST, {len(data[0]):,} training and {len(test[0]):,} test images; seeds "
-                 f"1 to {seeds}; standard deviations are of samples", figures, recipe=RECIPE,
-                 runs={v.key: {"accuracy": found[v], "seconds": seconds[v]} for v in every})
-    plot(figures, results.RESULTS / "delta.svg")
+        save(found, seconds)
+    Console().print(show(found, save(found, seconds)))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ of 4 bits (apot), uniform 4 bits and 8 bits; each with the distribution loss and
 with activations of 8 bits and of 4 (_a4, which cannot be deployed: models/pot.py). He et al.'s
 recipe is not known to us, so these are figures of our reading of it. All are measured after the
 last step on all test images; nothing is chosen by them. Every network's result, and its arrays, are
-kept under build/pot by their settings: a second run goes on where the first stopped. Remove that
-folder after a change of the training code.
+kept under build/pot by their settings, the results of a whole seed in docs/results/pot.json: a
+second run goes on where the first stopped. After a change of the training code remove that folder
+and give --fresh.
 
 Sizes are of all weights with their scales (32 bits an output channel): coded, the bits of a weight;
 entropy, that of each layer's levels; Huffman, a stream of spec/huffman.py a layer, its header and
@@ -33,6 +34,7 @@ from ..host.codecs.huffman import code_lengths
 from ..models import pot_train
 from ..models.delta_mlp import progress
 from ..models.pot import levels
+from ..models.process import settle_process
 from ..spec.formats import WORD_BITS
 from ..spec.huffman import HEADER_WORDS, LENGTH_BITS
 from . import results
@@ -108,6 +110,9 @@ class Sweep:
     def __init__(self, data, kind):
         self.data, self.kind = data, kind
         self.train, self.test = (pot_train.dataset(data, split) for split in ("train", "test"))
+        # Of the files in docs/results.
+        self.name = "pot" + ("" if kind == "resnet20" else f"_{kind}") \
+            + ("" if data == "fashion" else "_cifar10")
 
     def path(self, variant, seed, suffix):
         """Where a result ("json") and the arrays ("npz") of a network are kept."""
@@ -203,19 +208,43 @@ def plot(found, figures, path):
     results.save_figure(figure, path)
 
 
+def save(sweep, found):
+    """Write docs/results/NAME.json and NAME.svg of {variant: [result of each seed]}; returns the
+    figures and what they are of."""
+    seeds, fashion = min(len(runs) for runs in found.values()), sweep.data == "fashion"
+    source = "FashionMNIST" if fashion else "CIFAR-10"
+    about = f"{sweep.kind}, {weights_of(sweep.empty()):,} weights, {source}: top-1 on " \
+            f"{len(sweep.test[1]):,} test images"
+    command = f"python -m litepress.bench.pot --seeds {seeds}" \
+        + ("" if fashion else " --data cifar-10-batches-py") \
+        + ("" if sweep.kind == "resnet20" else f" --network {sweep.kind}")
+    figures = figures_of(found)
+    results.save(sweep.name, command, f"{about}, {len(sweep.train[1]):,} training images; seeds 1 "
+                 f"to {seeds}; standard deviations are of samples", figures,
+                 recipe=RECIPE, runs={v.key: runs for v, runs in found.items()})
+    plot(found, figures, results.RESULTS / f"{sweep.name}.svg")
+    return figures, about
+
+
 def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", min=1)] = 3,
          data: Annotated[str, typer.Option(help="fashion, or the folder of CIFAR-10's batches "
                                                 "(python version).")] = "fashion",
-         network: Annotated[str, typer.Option(help="resnet20 or mobilenet.")] = "resnet20"):
-    """Train and measure all; write docs/results/pot.json and pot.svg, named pot_mobilenet or
-    pot_cifar10 for another network or data. Some hours on one core.
+         network: Annotated[str, typer.Option(help="resnet20 or mobilenet.")] = "resnet20",
+         fresh: Annotated[bool, typer.Option(help="Use nothing of docs/results.")] = False):
+    """Train and measure all; write docs/results/pot.json and pot.svg after every seed, named
+    pot_mobilenet or pot_cifar10 for another network or data. An hour a seed on one core.
 
     Example: python -m litepress.bench.pot --seeds 3
     """
-    torch.set_num_threads(1)    # The same sums in the same order wherever it runs.
+    settle_process()
     sweep, every = Sweep(data, network), variants()
-    found = {variant: [] for variant in every}
-    for seed in range(1, seeds + 1):
+    known = {} if fresh else results.runs(sweep.name, recipe=RECIPE)
+    found = {v: known.get(v.key, [])[:seeds] for v in every}
+    kept = min(len(runs) for runs in found.values())
+    found = {v: runs[:kept] for v, runs in found.items()}
+    if kept:
+        console.print(f"seeds 1 to {kept}: from docs/results/{sweep.name}.json")
+    for seed in range(kept + 1, seeds + 1):
         trained = None
         for variant in every:
             result = sweep.measure(variant, seed, trained)
@@ -223,20 +252,9 @@ def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", mi
             found[variant].append(result)
             console.print(f"seed {seed}: {variant.key}: {result['accuracy']:.2f} %, "
                           f"{result['seconds']:.0f} s")
-    figures = figures_of(found)
-    source = "FashionMNIST" if data == "fashion" else "CIFAR-10"
-    name = "pot" + ("" if network == "resnet20" else f"_{network}") \
-        + ("" if data == "fashion" else "_cifar10")
-    about = f"{network}, {weights_of(sweep.empty()):,} weights, {source}: top-1 on " \
-            f"{len(sweep.test[1]):,} test images"
+        save(sweep, found)
+    figures, about = save(sweep, found)
     Console().print(show(found, figures, about))
-    command = f"python -m litepress.bench.pot --seeds {seeds}" \
-        + ("" if data == "fashion" else " --data cifar-10-batches-py") \
-        + ("" if network == "resnet20" else f" --network {network}")
-    results.save(name, command, f"{about}, {len(sweep.train[1]):,} training images; seeds 1 to "
-                 f"{seeds}; standard deviations are of samples", figures,
-                 recipe=RECIPE, runs={v.key: found[v] for v in every})
-    plot(found, figures, results.RESULTS / f"{name}.svg")
 
 
 if __name__ == "__main__":

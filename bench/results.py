@@ -16,6 +16,19 @@ def write(path, text):
     os.replace(temporary, path)
 
 
+def runs(name, **same):
+    """What docs/results/NAME.json keeps of single runs, {key: ...}; {} where it is not there, has
+    none, or was made with another torch or other settings than ``same`` (name: value)."""
+    path = RESULTS / f"{name}.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    # As JSON has them: lists for tuples.
+    same = json.loads(json.dumps(same))
+    if any(found.get(key) != value for key, value in same.items()) or \
+            found.get("versions", {}).get("torch") != versions()["torch"]:
+        return {}
+    return found.get("runs", {})
+
+
 def save(name, command, data, figures, **more):
     """Write docs/results/NAME.json; ``figures`` maps names to numbers. Returns the path."""
     RESULTS.mkdir(parents=True, exist_ok=True)

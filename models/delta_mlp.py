@@ -22,6 +22,7 @@ from torch import nn
 from .checkpoint import CHECKPOINTS, save_checkpoint
 from .data import fashion_mnist
 from .delta import DeltaWeight, apply, deltas, refit
+from .process import settle_process
 
 SIZES = (784, 150, 16, 400, 120, 84, 10)
 LAYERS = tuple(zip(SIZES[1:], SIZES[:-1], strict=True))   # (rows, taps) of each weight.
@@ -213,7 +214,7 @@ def main(seed: int = 1, float_epochs: int = FLOAT_EPOCHS, epochs: int = TUNE_EPO
 
     Example: python -m litepress.models.delta_mlp
     """
-    torch.set_num_threads(1)    # The same sums in the same order wherever it runs.
+    settle_process()
     data, test = dataset("train"), dataset("test")
     with progress("float") as say:
         model = train_float(*data, seed, say, float_epochs)

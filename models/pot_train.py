@@ -38,6 +38,7 @@ from .pot import (
     ramp,
     refit,
 )
+from .process import settle_process
 from .resnet import mobilenet_small, resnet20
 
 BATCH = 128
@@ -261,7 +262,7 @@ def main(codebook: Annotated[str, typer.Option(help=CODEBOOK_HELP)] = "pot",
 
     Example: python -m litepress.models.pot_train --codebook apot --save resnet20_apot4
     """
-    torch.set_num_threads(1)    # The same sums in the same order wherever it runs.
+    settle_process()
     make = maker(codebook, bits)
     images, test = dataset(data, "train"), dataset(data, "test")
     with progress("float") as say:

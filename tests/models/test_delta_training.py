@@ -308,3 +308,16 @@ def test_bench(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "results" / "delta.json").read_text()) == result
     with pytest.raises(AssertionError, match="trained again"):
         bench.main(3)
+    # A whole seed is taken from the results, too; not of another recipe, and not where told so.
+    monkeypatch.setattr(bench, "BUILD", tmp_path / "nowhere")
+    bench.main(2)
+    assert json.loads((tmp_path / "results" / "delta.json").read_text()) == result
+    bench.main(1)
+    assert json.loads((tmp_path / "results" / "delta.json").read_text())["runs"] == {
+        key: {name: values[:1] for name, values in run.items()}
+        for key, run in result["runs"].items()}
+    with pytest.raises(AssertionError, match="trained again"):
+        bench.main(1, fresh=True)
+    monkeypatch.setattr(bench, "RECIPE", bench.RECIPE | {"TUNE_RATE": 1.0})
+    with pytest.raises(AssertionError, match="trained again"):
+        bench.main(1)
