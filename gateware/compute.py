@@ -53,7 +53,7 @@ class ComputeCore(LiteXModule):
     Ports as ComputeEngine's.
     """
     def __init__(self, arch, r, abuf_read, abuf_write, wbuf_read, pbuf_read, primitive=False,
-        organisation="row"):
+        organisation="row", requant_dsps=2, requant_narrow=False):
         columns = arch.columns
         self.start         = Signal()
         self.done          = Signal()
@@ -213,8 +213,8 @@ class ComputeCore(LiteXModule):
 
         # 6. Requantization: a channel a clock --------------------------------------------------
         self.results = results = stream.SyncFIFO(RESULT_LAYOUT, RESULTS_DEPTH)
-        self.requantizer = requantizer = Requantizer(ADDRESS_BITS + 1, READ_LATENCY,
-            primitive=primitive)
+        self.requantizer = requantizer = Requantizer(ADDRESS_BITS + 1, READ_LATENCY, requant_dsps,
+            primitive, requant_narrow)
         result_address = Signal(ADDRESS_BITS, reset_less=True)
         param          = Signal(ADDRESS_BITS, reset_less=True)
         tail           = Signal(2, reset_less=True)
@@ -287,6 +287,8 @@ class ComputeEngine(LiteXModule):
         Instantiate ECP5 DSP blocks and carry chains (not for simulation).
     organisation : str
         Of an array of codes, as PlutArray's.
+    requant_dsps, requant_narrow : int, bool
+        The requantizer's ``dsps`` and ``narrow``.
 
     Attributes
     ----------
@@ -300,14 +302,14 @@ class ComputeEngine(LiteXModule):
         requantizer is not done. One of the three in every clock of a GO.
     """
     def __init__(self, arch, abuf_read, abuf_write, wbuf_read, pbuf_read, primitive=False,
-        organisation="row"):
+        organisation="row", requant_dsps=2, requant_narrow=False):
         self.frontend = frontend = CommandFrontend(isa.COMPUTE)
         self.sink     = frontend.sink
 
         # # #
 
         core = ComputeCore(arch, frontend.r, abuf_read, abuf_write, wbuf_read, pbuf_read, primitive,
-            organisation)
+            organisation, requant_dsps, requant_narrow)
         self.core = core = ResetInserter()(core)
         self.error         = core.error
         self.mac           = core.mac

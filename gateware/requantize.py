@@ -3,7 +3,7 @@
 ``clamp((((acc*m) >> 16) + b) >> s, lo, hi)`` exactly as spec/isa.py has it: no bit is lost
 before the shifts. The 40x16 multiplication is split in parts that fit a DSP::
 
-    acc = hi (18, signed) : mid (17) : lo (5)     2 DSPs a lane and 5 rows of LUTs
+    acc = hi (18, signed) : mid (17) : lo (5)     3 DSPs a lane, or 2 and 5 rows of LUTs
     acc = hi (18, signed) :      lo (22)          1 DSP  a lane and 16 rows of LUTs
 """
 
@@ -15,7 +15,12 @@ from ..spec.formats import LANES, VALUE_BITS
 from ..spec.isa import ACC_BITS, PARAM_B_BITS, PARAM_M_BITS, PARAM_S_BITS
 from .multiplier import DSP_BITS, FabricMultiplier, Multiplier
 
-SUM_BITS = max(ACC_BITS, PARAM_B_BITS) + 1  # Width of (acc*m >> 16) + b.
+DSPS = (1, 2, 3)    # A lane may take.
+
+SUM_BITS  = max(ACC_BITS, PARAM_B_BITS) + 1     # Width of (acc*m >> 16) + b.
+FINE_BITS = 3                                   # Of ``s``, for the second of two shifts.
+# Beyond these bits after the first shift, a value is beyond all bounds after the second.
+NARROW_BITS = VALUE_BITS + 2**FINE_BITS - 1
 
 # Helpers ------------------------------------------------------------------------------------------
 
@@ -37,8 +42,9 @@ class WideMultiplier(LiteXModule):
     it: ``high`` (signed, to be shifted left by ``high_shift``) and ``low`` (unsigned).
     """
     def __init__(self, dsps=2, primitive=False):
-        if dsps not in (1, 2):
-            raise ValueError(f"requantizer: {dsps} DSPs a lane: allowed are 1 and 2")
+        if dsps not in DSPS:
+            raise ValueError(f"requantizer: {dsps} DSPs a lane: allowed are "
+                             f"{', '.join(map(str, DSPS))}")
         self.acc  = Signal((ACC_BITS, True))
         self.m    = Signal(PARAM_M_BITS)
 
@@ -53,7 +59,7 @@ class WideMultiplier(LiteXModule):
         self.comb += [bits_of_acc.eq(self.acc), top.a.eq(bits_of_acc[split:]), top.b.eq(self.m)]
         products = []
         for position, bits in parts:
-            if position:
+            if position or dsps == 3:
                 multiplier = Multiplier(bits + 1, PARAM_M_BITS + 1, primitive)
             else:
                 multiplier = FabricMultiplier(bits, PARAM_M_BITS)
@@ -66,7 +72,9 @@ class WideMultiplier(LiteXModule):
             self.comb += product.eq(multiplier.p)
             products.append((multiplier, product, position))
 
-        latency = max(m.latency for m, _, _ in products)
+        # With 3 DSPs as late as with 2: programs take as many clocks, and products have one more to
+        # get here.
+        latency = max(m.latency for m, _, _ in products) + (dsps == 3)
         total   = 0
         for multiplier, product, position in products:
             delay = Delay(product, latency - multiplier.latency)
@@ -82,6 +90,40 @@ class WideMultiplier(LiteXModule):
         self.low        = low_sum[PARAM_M_BITS:]
         self.latency    = latency + 1
 
+
+class Beyond(LiteXModule):
+    """Whether ``total`` (SUM_BITS, signed) after the first of two shifts is beyond NARROW_BITS.
+
+    Attributes
+    ----------
+    total : in
+    shift : in
+        The shift in units of 2**FINE_BITS bits.
+    above, below : out
+        As late as the value is after the second shift: two clocks.
+    """
+    def __init__(self):
+        self.total = Signal(SUM_BITS)
+        self.shift = Signal(PARAM_S_BITS - FINE_BITS)
+        self.above = Signal(reset_less=True)
+        self.below = Signal(reset_less=True)
+
+        # # #
+
+        sign, step = self.total[-1], 2**FINE_BITS
+        beyond     = 0
+        for i, low in enumerate(range(NARROW_BITS - 1, SUM_BITS - 1, step)):
+            part   = self.total[low:min(low + step, SUM_BITS - 1)]
+            beyond = beyond | ((self.shift <= i) & (part != Replicate(sign, len(part))))
+        above = Signal(reset_less=True)
+        below = Signal(reset_less=True)
+        self.sync += [
+            above.eq(beyond & ~sign),
+            below.eq(beyond & sign),
+            self.above.eq(above),
+            self.below.eq(below),
+        ]
+
 # Requantizer --------------------------------------------------------------------------------------
 
 class Requantizer(LiteXModule):
@@ -94,9 +136,12 @@ class Requantizer(LiteXModule):
     params_latency : int
         Clocks from a channel's ``valid`` to its ``params`` (the read of PBUF), 2 or more.
     dsps : int
-        DSPs a lane: 2, or 1 (and about 300 LUTs more a lane).
+        DSPs a lane: 2, 1 (and about 300 LUTs more a lane) or 3 (and 160 fewer).
     primitive : bool
         See Multiplier.
+    narrow : bool
+        Shift no more bits than the bounds can reach, and find out beside whether there were any:
+        110 LUTs a lane fewer, and more of them in a row behind the sum.
 
     Attributes
     ----------
@@ -110,7 +155,7 @@ class Requantizer(LiteXModule):
     out_valid, out_data, out_tag : out
         A vector, lane 0 lowest.
     """
-    def __init__(self, tag_bits=1, params_latency=3, dsps=2, primitive=False):
+    def __init__(self, tag_bits=1, params_latency=3, dsps=2, primitive=False, narrow=False):
         if params_latency < 2:
             raise ValueError(f"requantizer: params_latency = {params_latency}: allowed are 2 and "
                              "more (the pooling sum takes that long)")
@@ -161,16 +206,24 @@ class Requantizer(LiteXModule):
             inverted.eq(self.clamp_lo > self.clamp_hi),
         ]
         clamped = []
+        width   = NARROW_BITS if narrow else SUM_BITS
         for wide in wides:
             low    = Signal((SUM_BITS, True),   reset_less=True)
             high   = Signal.like(wide.high,     reset_less=True)
             total  = Signal((SUM_BITS, True),   reset_less=True)
-            coarse = Signal((SUM_BITS, True),   reset_less=True)
-            fine   = Signal((SUM_BITS, True),   reset_less=True)
+            coarse = Signal((width, True),      reset_less=True)
+            fine   = Signal((width, True),      reset_less=True)
             short  = Signal((VALUE_BITS, True), reset_less=True)
             above  = Signal(reset_less=True)
             below  = Signal(reset_less=True)
             out    = Signal((VALUE_BITS, True), reset_less=True)
+            too_high, too_low = fine > self.clamp_hi, fine < self.clamp_lo
+            if narrow:
+                beyond = Beyond()
+                self.submodules += beyond
+                self.comb += [beyond.total.eq(total), beyond.shift.eq(s_delay.output[FINE_BITS:])]
+                too_high = ~beyond.below & (too_high | beyond.above)
+                too_low  = ~beyond.above & (too_low | beyond.below)
             self.sync += [
                 low.eq(b_delay.output + wide.low),
                 high.eq(wide.high),
@@ -178,8 +231,8 @@ class Requantizer(LiteXModule):
                 coarse.eq(total >> Cat(Constant(0, 3), s_delay.output[3:])),
                 fine.eq(coarse >> s_fine),
                 short.eq(fine),
-                above.eq((fine > self.clamp_hi) | inverted),
-                below.eq(fine < self.clamp_lo),
+                above.eq(too_high | inverted),
+                below.eq(too_low),
                 out.eq(Mux(above, self.clamp_hi, Mux(below, self.clamp_lo, short))),
             ]
             clamped.append(out)

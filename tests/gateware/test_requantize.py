@@ -63,16 +63,20 @@ def run(dut, stream, latency, low, high, pool, rng):
     return results
 
 
-@pytest.mark.parametrize("dsps, params_latency, low, high, pool", [
-    (2, 3, -32768, 32767, 0),
-    (1, 3, -32768, 32767, 0),
-    (2, 2, 0, 255, 1),
-    (2, 4, 100, -100, 0),
-    (1, 2, -128, 127, 1),
+@pytest.mark.parametrize("dsps, params_latency, low, high, pool, narrow", [
+    (2, 3, -32768, 32767, 0, False),
+    (1, 3, -32768, 32767, 0, False),
+    (2, 2, 0, 255, 1, False),
+    (2, 4, 100, -100, 0, False),
+    (1, 2, -128, 127, 1, False),
+    (3, 3, -32768, 32767, 0, False),
+    (3, 2, -128, 127, 1, True),
+    (2, 3, -32768, 32767, 0, True),
+    (2, 4, 100, -100, 0, True),
 ])
-def test_requantizer(dsps, params_latency, low, high, pool):
+def test_requantizer(dsps, params_latency, low, high, pool, narrow):
     rng = random.Random(f"{dsps} {params_latency} {low} {high} {pool}")
-    dut = Requantizer(tag_bits=16, params_latency=params_latency, dsps=dsps)
+    dut = Requantizer(tag_bits=16, params_latency=params_latency, dsps=dsps, narrow=narrow)
     stream = channels(rng, 250)
     want = []
     for acc, m, s, b, tail, tag in stream:
@@ -85,8 +89,28 @@ def test_requantizer(dsps, params_latency, low, high, pool):
     assert run(dut, stream, params_latency, low, high, pool, rng) == want
 
 
+def test_narrow_edges():
+    """Values near each power of two, where ``narrow`` finds out which are beyond the bounds."""
+    rng = random.Random(7)
+    values = [sign*(1 << bits) + more for bits in range(14, 38) for sign in (1, -1)
+              for more in (-1, 0, 1)]
+    rng.shuffle(values)
+    # acc*m >> 16 is acc / 2.
+    stream = [([2*value for value in values[i:i + 4]], 0x8000, s, 0, 3, s)
+              for s in range(42) for i in range(0, len(values), 4)]
+    want = [(sum((requantize(a, m, s, b, -32768, 32767) & 0xffff) << 16*i
+                 for i, a in enumerate(acc)), tag) for acc, m, s, b, _, tag in stream]
+    dut = Requantizer(tag_bits=16, dsps=3, narrow=True)
+    assert run(dut, stream, 3, -32768, 32767, 0, rng) == want
+
+
+def test_a_third_dsp_takes_no_clock():
+    """Programs take as many clocks on a board that has it as on the simulated SoC."""
+    assert Requantizer(dsps=3, narrow=True).latency == Requantizer().latency
+
+
 def test_parameters_are_checked():
-    with pytest.raises(ValueError, match="3 DSPs a lane: allowed are 1 and 2"):
-        Requantizer(dsps=3)
+    with pytest.raises(ValueError, match="4 DSPs a lane: allowed are 1, 2, 3"):
+        Requantizer(dsps=4)
     with pytest.raises(ValueError, match="params_latency = 1: allowed are 2 and more"):
         Requantizer(params_latency=1)
