@@ -158,7 +158,8 @@ def generate(board, say=print):
             f"{board.baud}")
     here = os.getcwd()
     try:
-        soc.build(build_dir=str(directory), build_name=board.build_name, run=False)
+        soc.build(build_dir=str(directory), build_name=board.build_name, run=False,
+                  synth_opts=f"{board.synthesis} " if board.synthesis else "")
     finally:
         os.chdir(here)
     return directory, directory / f"build_{board.build_name}.sh"

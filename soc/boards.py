@@ -7,6 +7,11 @@ from ..spec.wire import BAUD
 
 SDR, SDR_HALF, DDR3 = "SDR 1:1", "SDR 1:2", "DDR3"
 MEMORIES = (SDR, SDR_HALF, DDR3)
+# For Yosys: what a memory gives where it is written in the same clock, nobody uses. That goes for
+# FIFOs, for the accelerator's memories (docs/accelerator.md) and for VexRiscv's: it fetches nothing
+# while it loads a line, and has what it wrote last in a register. Else there are LUTs round block
+# RAMs that give what was there before.
+NO_BYPASS = "-no-rw-check"
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Board:
     takes and what is set afterwards; pad_levels: what further pads of the DRAM are driven with;
     eclk_bridge: DDR3's clock crosses from one side of the FPGA to the other.
 
-    arch: key of spec.arch.ARCHS; accel: options of gateware.accelerator.Accelerator.
+    arch: key of spec.arch.ARCHS; accel: options of gateware.accelerator.Accelerator; synthesis:
+    options of Yosys' synth_ecp5.
 
     rst: request name of a reset button or None, rst_low: it is low when pressed; serial: request
     name of the line to the host, extension: IO to be added to the platform for it; baud: its speed;
@@ -44,6 +50,7 @@ class Board:
     rst_low: bool = False
     options: dict = field(default_factory=dict)
     accel: dict = field(default_factory=dict)
+    synthesis: str = ""
     clk_freq: float = 50e6
     sdram_clk_phase: int = 90
     phy_options: dict = field(default_factory=dict)
@@ -90,8 +97,10 @@ class Board:
 # What fits beside everything else. The codecs a smaller FPGA has no room for are left out, as the
 # Archs 45f and 25f leave out VECTOR.
 _LARGE  = dict(arch="85f")
-_MEDIUM = dict(arch="45f")
-_SMALL  = dict(arch="25f", accel=dict(codecs=("zfpi",)))
+_MEDIUM = dict(arch="45f", synthesis=NO_BYPASS)
+# A 25F has DSPs to spare instead, which the requantizer takes, for fewer LUTs.
+_SMALL  = dict(arch="25f", accel=dict(codecs=("zfpi",), requant_dsps=3, requant_narrow=True),
+               synthesis=NO_BYPASS)
 
 # ULX3S boards carry different SDRAM chips: see the one on the board (--sdram-module).
 _ULX3S = dict(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..gateware.buffers import ram_parts
 from ..spec.arch import MAC
 from ..spec.formats import LANES, VALUE_BITS
-from .boards import DDR3
+from .boards import DDR3, NO_BYPASS
 
 # size: LUT4, block RAMs of 18 kbit, multipliers of 18 x 18. A 12F is sold with a 25F's silicon.
 DEVICES = {
@@ -19,7 +19,7 @@ DEVICES = {
     "12F": (24288, 56, 28),
 }
 
-REQUANT_DSPS  = 2                    # Of a requantizer, for each lane.
+REQUANT_DSPS  = 2                    # Of a requantizer, for each lane, unless said otherwise.
 TAPS          = 3                    # Of VECTOR, a multiplier each and lane.
 RECORD_BITS   = 64
 BANKS         = 4                    # Of ABUF.
@@ -35,6 +35,11 @@ CODEC_LUTS    = {"zfpe": 2500, "zfpi": 1400, "ebpc": 4100, "delta": 300, "pot": 
 EBR_LUTS      = 30                   # Registers and multiplexers round a block RAM of the memories.
 DDR3_LUTS     = 3500                 # Its PHY, 128-bit controller and ports, beyond those of SDR.
 FIXED_LUTS    = 19450                # Everything else.
+# What a requantizer is smaller by with a third DSP, with ``narrow``; a SoC with NO_BYPASS.
+THIRD_DSP_LUTS, NARROW_LUTS, BYPASS_LUTS = 640, 440, 1100
+
+# Of LUTs, that nextpnr finds wires for: a 25F full to 93 % was not routed.
+ROUTABLE = 0.9
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,10 @@ def memory_ebrs(depth, width):
                for low, high in ram_parts(depth, width))
 
 
-def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS)):
+def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS), requant_dsps=REQUANT_DSPS,
+          requant_narrow=False, bypass=True):
     """Needs of a SoC with an accelerator of these options (gateware.accelerator.Accelerator), its
-    array one of multipliers."""
+    array one of multipliers. bypass: it is synthesized without boards.NO_BYPASS."""
     lane_bits = VALUE_BITS if arch.array == MAC else 8
     memories = BANKS*memory_ebrs(arch.abuf_depth//BANKS, LANES*VALUE_BITS)
     memories += arch.wbuf_lanes//LANES*memory_ebrs(arch.wbuf_depth, LANES*lane_bits)
@@ -61,14 +67,17 @@ def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS)):
         memories += memory_ebrs(arch.vbuf_depth, LANES*VALUE_BITS)
     luts = FIXED_LUTS + COLUMN_LUTS*arch.columns + VECTOR_LUTS*arch.vector + EBR_LUTS*memories
     luts += sum(CODEC_LUTS[name] for name in codecs) + DDR3_LUTS*ddr3
+    luts -= THIRD_DSP_LUTS*(requant_dsps == 3) + NARROW_LUTS*requant_narrow
+    luts -= 0 if bypass else BYPASS_LUTS
     ebrs = FIXED_EBRS + memories + VECTOR_EBRS*arch.vector + EBPC_EBRS*("ebpc" in codecs)
-    dsps = LANES*(arch.columns + REQUANT_DSPS + (TAPS + REQUANT_DSPS)*arch.vector)
+    dsps = LANES*(arch.columns + requant_dsps + (TAPS + REQUANT_DSPS)*arch.vector)
     return Needs(luts, ebrs, dsps)
 
 
 def needs_of(board, arch):
     """Needs of ``board`` (boards.Board) with an accelerator of size ``arch`` (Arch)."""
-    return needs(arch, board.memory == DDR3, **board.accel)
+    return needs(arch, board.memory == DDR3, **board.accel,
+                 bypass=NO_BYPASS not in board.synthesis)
 
 
 def check_fit(board, arch):
@@ -79,10 +88,12 @@ def check_fit(board, arch):
                          f"are {', '.join(DEVICES)}")
     wanted = needs_of(board, arch)
     luts, ebrs, dsps = DEVICES[board.size]
-    counts = [("block RAMs", wanted.ebrs, ebrs)]
+    counts = [("block RAMs", wanted.ebrs, ebrs, "")]
     if arch.array == MAC:
-        counts += [("multipliers", wanted.dsps, dsps), ("LUTs (about)", wanted.luts, luts)]
-    lacking = [f"{need:,} {name} of {has:,}" for name, need, has in counts if need > has]
+        counts += [("multipliers", wanted.dsps, dsps, ""),
+                   ("LUTs (about)", wanted.luts, int(ROUTABLE*luts), " that can be routed")]
+    lacking = [f"{need:,} {name} of {has:,}{which}"
+               for name, need, has, which in counts if need > has]
     if lacking:
         raise ValueError(f"board {board.name}: arch {board.arch}: too large for {board.device}: it "
                          f"needs {', '.join(lacking)}: choose a smaller --arch")

@@ -372,7 +372,7 @@ def test_error(bench, words, error, detail):
 @pytest.fixture(scope="module")
 def small():
     """What a small FPGA has room for."""
-    return Bench(replace(ARCH, vector=False), codecs=("zfpi",))
+    return Bench(replace(ARCH, vector=False), codecs=("zfpi",), requant_dsps=3, requant_narrow=True)
 
 
 def test_without_vector(small):
