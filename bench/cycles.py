@@ -169,7 +169,7 @@ def main(weights: Annotated[str, typer.Option(help="Storage format of the weight
          activations: Annotated[str, typer.Option(help="... of the activations.")] = "zfpi8",
          arch: Annotated[str, typer.Option(help="Size of the accelerator.")] = "85f",
          nets: Annotated[str, typer.Option(help="Keys of networks, by commas.")] = ""):
-    """Measure all networks. Some 15 minutes on two cores.
+    """Measure all networks. Some 10 minutes on two cores.
 
     Example: python -m litepress.bench.cycles --nets mobilenet_v2_96
     """

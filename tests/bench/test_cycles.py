@@ -62,6 +62,7 @@ def test_published_figures_keep_their_targets():
     for key, limit in most.items():
         assert figures[key] <= limit, key
     assert figures["pointwise_utilisation"] >= 70
+    assert figures["sim_clock_hz"] >= 250e3
     for net in NETS:
         assert abs(figures[f"{net.key}_prediction_error_percent"]) <= 10
         assert figures[f"{net.key}_overhead_percent"] <= 3
