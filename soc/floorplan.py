@@ -37,8 +37,8 @@ TYPES = ("MULT18X18D", "DP16KD", "PDPW16KD")
 @dataclass(frozen=True)
 class Grid:
     """An FPGA's blocks of 4 DSPs and of 4 EBRs, which lie in the same columns. blocks: x of their
-    first tiles, left to right; dsp_rows: y of the three rows, top to bottom, or () where there is
-    no plan, only a table; ebr_rows: those that weights prefer first: the ones between the others
+    first tiles, left to right; dsp_rows: y of one to three rows, top to bottom, or () where there
+    is no plan, only a table; ebr_rows: those that weights prefer first: the ones between the others
     are for what is not planned; table: file of sites found from a placement, beside this one, or ""
     where there is none."""
 
@@ -48,10 +48,15 @@ class Grid:
     table: str = ""
 
     def path(self):
-        """[(block, y)] of all DSP blocks: round the right half of the middle row, which comes last:
-        that row ends with the block above the first."""
-        count, (high, middle, low) = len(self.blocks), self.dsp_rows
-        half = count // 2
+        """[(block, y)] of all DSP blocks, whose last is beside the first. Of three rows: round the
+        right half of the middle one, which comes last; of two: through both."""
+        count = len(self.blocks)
+        half  = count // 2
+        if len(self.dsp_rows) == 2:
+            high, low = self.dsp_rows
+            return [*((block, low) for block in reversed(range(count))),
+                    *((block, high) for block in range(count))]
+        high, middle, low = self.dsp_rows
         return [*((block, low) for block in reversed(range(count))),
                 *((block, middle) for block in reversed(range(half))),
                 *((block, high) for block in range(count)),
@@ -67,8 +72,11 @@ class Grid:
         return Path(__file__).parent / self.table
 
 
+_25F  = Grid((*range(4, 23, 9), *range(33, 61, 9)), (13,), (25, 37))
 GRIDS = {"85F": Grid((*range(4, 59, 9), *range(69, 115, 9)), (10, 34, 58), (22, 70, 46, 82),
-                     "sites_85f.json")}
+                     "sites_85f.json"),
+         "45F": Grid((*range(4, 32, 9), *range(42, 79, 9)), (22, 46), (34, 10, 58)),
+         "25F": _25F, "12F": _25F}
 
 
 def grid_of(device):
@@ -81,6 +89,20 @@ def grid_of(device):
 def natural(name):
     """Key for sorting names by the numbers in them."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def row_of_lanes(columns, others, grid):
+    """The plan of an FPGA with one row of DSPs: a lane's columns, the last first, and its share of
+    the others, which multiply what column 0 gives; then the next lane. So each lane has room for
+    its logic: column by column, that of the others would lie in a heap."""
+    share, rest = divmod(len(others), LANES)
+    names = []
+    for lane in range(LANES):
+        names += [columns[column][lane] for column in sorted(columns, reverse=True)]
+        names += others[share*lane:share*(lane + 1)]
+    y, = grid.dsp_rows
+    sites = [f"X{block + distance}/Y{y}/{site}" for block in grid.blocks for site, distance in DSPS]
+    return {} if rest or len(names) > len(sites) else dict(zip(names, sites, strict=False))
 
 
 def plan(cells, grid):
@@ -97,6 +119,9 @@ def plan(cells, grid):
             weights.setdefault(column, []).append(name)
         elif OTHER.match(name):
             others.append(name)
+    if len(grid.dsp_rows) == 1:
+        whole = columns and all(len(names) == LANES for names in columns.values())
+        return row_of_lanes(columns, others, grid) if whole else {}
     path = grid.path()
     blocks = len(columns) + -(-len(others) // len(DSPS))
     if not columns or blocks > len(path) or any(len(cells) > len(DSPS)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from litepress.soc import floorplan
+from litepress.soc.fit import DEVICES
 from litepress.soc.floorplan import DSPS, GRIDS, Grid, grid_of, natural, plan, with_table
 
 LARGE = GRIDS["85F"]
@@ -68,7 +69,41 @@ def test_what_the_plan_is_not_for():
 
 def test_devices():
     assert grid_of("LFE5U-85F-6BG381C") is grid_of("LFE5UM5G-85F-8BG554I") is LARGE
-    assert grid_of("LFE5U-25F") is None and grid_of("iCE40") is None
+    assert grid_of("LFE5U-25F") is grid_of("LFE5U-12F-6BG381C") is GRIDS["25F"]
+    assert grid_of("iCE40") is None
+    assert {name: (len(DSPS)*len(grid.blocks)*len(grid.dsp_rows), len(grid.ebr_bels()))
+            for name, grid in GRIDS.items()} == {name: (dsps, ebrs) for name, (_, ebrs, dsps)
+                                                 in DEVICES.items()}
+
+
+@pytest.mark.parametrize("name", ["85F", "45F"])
+def test_paths(name):
+    """Every block once, and the last is beside the first."""
+    grid = GRIDS[name]
+    path = grid.path()
+    assert sorted(path) == sorted(itertools.product(range(len(grid.blocks)), grid.dsp_rows))
+    (first, high), (last, low) = path[0], path[-1]
+    rows = [sorted(grid.dsp_rows).index(y) for y in (high, low)]
+    assert abs(first - last) + abs(rows[0] - rows[1]) == 1
+
+
+def test_two_rows():
+    """All multipliers, of which a 45F has no more, and the weights."""
+    names = cells(16, 8)
+    assert plan(names, GRIDS["45F"]).keys() == set(names[:-2])
+
+
+def test_a_single_row_goes_by_lanes():
+    """All multipliers of a 25F: a lane's are beside each other, its sum beside what takes it."""
+    grid   = GRIDS["25F"]
+    placed = plan(cells(4, 12), grid)
+    assert {bel.split("/")[1] for bel in placed.values()} == {f"Y{grid.dsp_rows[0]}"}
+    assert len(set(placed.values())) == 28
+    assert sorted(placed, key=lambda name: natural(placed[name]))[7:14] == [
+        "array_3_1", "array_2_1", "array_1_1", "array_0_1", "MULT18X18D_3", "MULT18X18D_4",
+        "MULT18X18D_5"]
+    assert plan(cells(4, 13), grid) == plan(cells(8, 12), grid) == {}
+    assert plan([f"array_0_{lane}" for lane in range(3)], grid) == {}
 
 
 def test_sites_of_block_rams():
