@@ -90,7 +90,8 @@ class BoardSoC(LitePressSoC):
         if board.extension:
             platform.add_extension(getattr(module, board.extension))
         self.crg = BoardCRG(platform, board)
-        super().__init__(platform, board.clk_freq, ident=f"LitePress on {board.name}")
+        super().__init__(platform, board.clk_freq, ident=f"LitePress on {board.name}",
+                         cpu=board.cpu)
 
         # Serial port: the PHY does not wait, the FIFO does for it. ------------------------------
         self.uart_phy  = phy  = RS232PHY(platform.request(board.serial), board.clk_freq, board.baud)

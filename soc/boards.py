@@ -12,6 +12,8 @@ MEMORIES = (SDR, SDR_HALF, DDR3)
 # while it loads a line, and has what it wrote last in a register. Else there are LUTs round block
 # RAMs that give what was there before.
 NO_BYPASS = "-no-rw-check"
+# For Yosys: no LUTs of 5 inputs and more, which are made of neighbours: fewer, and easier to place.
+NO_WIDE = "-nowidelut"
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Board:
     takes and what is set afterwards; pad_levels: what further pads of the DRAM are driven with;
     eclk_bridge: DDR3's clock crosses from one side of the FPGA to the other.
 
-    arch: key of spec.arch.ARCHS; accel: options of gateware.accelerator.Accelerator; synthesis:
-    options of Yosys' synth_ecp5.
+    arch: key of spec.arch.ARCHS; accel: options of gateware.accelerator.Accelerator; cpu:
+    the VexRiscv (soc/core.py); synthesis: options of Yosys' synth_ecp5.
 
     rst: request name of a reset button or None, rst_low: it is low when pressed; serial: request
     name of the line to the host, extension: IO to be added to the platform for it; baud: its speed;
@@ -50,6 +52,7 @@ class Board:
     rst_low: bool = False
     options: dict = field(default_factory=dict)
     accel: dict = field(default_factory=dict)
+    cpu: str = "lite"
     synthesis: str = ""
     clk_freq: float = 50e6
     sdram_clk_phase: int = 90
@@ -99,8 +102,9 @@ class Board:
 _LARGE  = dict(arch="85f")
 _MEDIUM = dict(arch="45f", synthesis=NO_BYPASS)
 # A 25F has DSPs to spare instead, which the requantizer takes, for fewer LUTs.
+# Its CPU has no cache: it still takes bytes faster than the line brings them.
 _SMALL  = dict(arch="25f", accel=dict(codecs=("zfpi",), requant_dsps=3, requant_narrow=True),
-               synthesis=NO_BYPASS)
+               cpu="minimal", synthesis=f"{NO_BYPASS} {NO_WIDE}")
 
 # ULX3S boards carry different SDRAM chips: see the one on the board (--sdram-module).
 _ULX3S = dict(

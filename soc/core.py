@@ -8,7 +8,7 @@ from litex.soc.integration.soc_core import SoCCore
 from .accelerator import add_accelerator, add_wire
 
 # Of LiteX's VexRiscvs the one with an instruction cache and no DSP: those are for the array, and
-# the firmware multiplies nothing.
+# the firmware multiplies nothing. "minimal" has no cache either: half the LUTs.
 CPU_VARIANT = "lite"
 ROM_BYTES   = 0x2000    # Firmware: code and constants.
 SRAM_BYTES  = 0x1000    # Its data and stack.
@@ -23,6 +23,8 @@ class LitePressSoC(SoCCore):
         System clock in Hz.
     ident : str
         Text for the identifier CSR, "" for none.
+    cpu : str
+        The VexRiscv, as LiteX names it.
 
     Firmware lies in the integrated ROM in place of the LiteX BIOS; the whole SDRAM is the model's
     region. There is no LiteX UART: the host's line is the CSR bank ``wire``.
@@ -32,10 +34,10 @@ class LitePressSoC(SoCCore):
     csr_map = {"ctrl": 0, "timer0": 1, "sdram": 2, "wire": 3, "accel": 4, "identifier_mem": 5,
                "ddrphy": 6}
 
-    def __init__(self, platform, clk_freq, ident=""):
+    def __init__(self, platform, clk_freq, ident="", cpu=CPU_VARIANT):
         SoCCore.__init__(self, platform, clk_freq,
             cpu_type             = "vexriscv",
-            cpu_variant          = CPU_VARIANT,
+            cpu_variant          = cpu,
             integrated_rom_size  = ROM_BYTES,
             integrated_sram_size = SRAM_BYTES,
             with_uart            = False,

@@ -19,7 +19,9 @@ COMPILER = "riscv64-unknown-elf-"
 FIRMWARE = Path(__file__).resolve().parents[1] / "firmware"
 SOURCES  = ("crt0.S", "main.c", "protocol.c", "inflate.c", "runner.c", "selftest.c", "hal_litex.c",
             "memory.c", "training.c")
-CFLAGS   = ("-march=rv32im_zicsr", "-mabi=ilp32", "-D__vexriscv__", "-Os", "-ffreestanding",
+# What a CPU has: the smallest multiplies by libgcc, which is found by the old name of its set.
+MARCH    = {"lite": ("-march=rv32im_zicsr",), "minimal": ("-march=rv32i", "-misa-spec=2.2")}
+CFLAGS   = ("-mabi=ilp32", "-D__vexriscv__", "-Os", "-ffreestanding",
             "-fno-builtin", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror")
 LDFLAGS  = ("-nostdlib", "-nostartfiles", "-Wl,--gc-sections", "-Wl,--build-id=none")
 
@@ -65,9 +67,10 @@ def compile_firmware(soc, directory, revision=0):
     elf, binary = directory / "firmware.elf", directory / "firmware.bin"
     includes = (directory, FIRMWARE, litex_soc / "software/include",
                 litex_soc / "cores/cpu/vexriscv")
-    _run([f"{COMPILER}gcc", *CFLAGS, f"-DLITEPRESS_REVISION={revision:#x}u",
-          *(f"-I{path}" for path in includes), *(FIRMWARE / source for source in SOURCES),
-          *LDFLAGS, f"-L{directory}", "-T", FIRMWARE / "linker.ld", "-lgcc", "-o", elf])
+    _run([f"{COMPILER}gcc", *MARCH[soc.cpu.variant], *CFLAGS,
+          f"-DLITEPRESS_REVISION={revision:#x}u", *(f"-I{path}" for path in includes),
+          *(FIRMWARE / source for source in SOURCES), *LDFLAGS, f"-L{directory}",
+          "-T", FIRMWARE / "linker.ld", "-lgcc", "-o", elf])
     _run([f"{COMPILER}objcopy", "-O", "binary", elf, binary])
     size, room = binary.stat().st_size, soc.mem_regions["rom"].size
     if size > room:

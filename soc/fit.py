@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..gateware.buffers import ram_parts
 from ..spec.arch import MAC
 from ..spec.formats import LANES, VALUE_BITS
-from .boards import DDR3, NO_BYPASS
+from .boards import DDR3, NO_BYPASS, NO_WIDE
 
 # size: LUT4, block RAMs of 18 kbit, multipliers of 18 x 18. A 12F is sold with a 25F's silicon.
 DEVICES = {
@@ -35,8 +35,11 @@ CODEC_LUTS    = {"zfpe": 2500, "zfpi": 1400, "ebpc": 4100, "delta": 300, "pot": 
 EBR_LUTS      = 30                   # Registers and multiplexers round a block RAM of the memories.
 DDR3_LUTS     = 3500                 # Its PHY, 128-bit controller and ports, beyond those of SDR.
 FIXED_LUTS    = 19450                # Everything else.
-# What a requantizer is smaller by with a third DSP, with ``narrow``; a SoC with NO_BYPASS.
-THIRD_DSP_LUTS, NARROW_LUTS, BYPASS_LUTS = 640, 440, 1100
+# What a requantizer is smaller by with a third DSP, with ``narrow``; a SoC by options of Yosys.
+THIRD_DSP_LUTS, NARROW_LUTS = 640, 440
+OPTION_LUTS = {NO_BYPASS: 1100, NO_WIDE: 400}
+# What a CPU is smaller by than the one with a cache: LUTs, block RAMs.
+CPUS = {"lite": (0, 0), "minimal": (1000, 2)}
 
 # Of LUTs, that nextpnr finds wires for: a 25F full to 93 % was not routed.
 ROUTABLE = 0.9
@@ -56,9 +59,9 @@ def memory_ebrs(depth, width):
 
 
 def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS), requant_dsps=REQUANT_DSPS,
-          requant_narrow=False, bypass=True):
+          requant_narrow=False, cpu="lite", synthesis=""):
     """Needs of a SoC with an accelerator of these options (gateware.accelerator.Accelerator), its
-    array one of multipliers. bypass: it is synthesized without boards.NO_BYPASS."""
+    array one of multipliers. cpu, synthesis: see Board."""
     lane_bits = VALUE_BITS if arch.array == MAC else 8
     memories = BANKS*memory_ebrs(arch.abuf_depth//BANKS, LANES*VALUE_BITS)
     memories += arch.wbuf_lanes//LANES*memory_ebrs(arch.wbuf_depth, LANES*lane_bits)
@@ -68,16 +71,17 @@ def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS), requant_dsps=REQUANT_DSPS,
     luts = FIXED_LUTS + COLUMN_LUTS*arch.columns + VECTOR_LUTS*arch.vector + EBR_LUTS*memories
     luts += sum(CODEC_LUTS[name] for name in codecs) + DDR3_LUTS*ddr3
     luts -= THIRD_DSP_LUTS*(requant_dsps == 3) + NARROW_LUTS*requant_narrow
-    luts -= 0 if bypass else BYPASS_LUTS
-    ebrs = FIXED_EBRS + memories + VECTOR_EBRS*arch.vector + EBPC_EBRS*("ebpc" in codecs)
+    luts -= CPUS[cpu][0] + sum(luts for option, luts in OPTION_LUTS.items() if option in synthesis)
+    ebrs = FIXED_EBRS - CPUS[cpu][1] + memories + VECTOR_EBRS*arch.vector
+    ebrs += EBPC_EBRS*("ebpc" in codecs)
     dsps = LANES*(arch.columns + requant_dsps + (TAPS + REQUANT_DSPS)*arch.vector)
     return Needs(luts, ebrs, dsps)
 
 
 def needs_of(board, arch):
     """Needs of ``board`` (boards.Board) with an accelerator of size ``arch`` (Arch)."""
-    return needs(arch, board.memory == DDR3, **board.accel,
-                 bypass=NO_BYPASS not in board.synthesis)
+    return needs(arch, board.memory == DDR3, **board.accel, cpu=board.cpu,
+                 synthesis=board.synthesis)
 
 
 def check_fit(board, arch):

@@ -29,7 +29,7 @@ from migen import *
 
 from ..spec.arch import ARCHS, Arch
 from . import firmware, verilate
-from .core import LitePressSoC
+from .core import CPU_VARIANT, LitePressSoC
 from .dfi import DFIRegister
 
 ROOT     = Path(__file__).resolve().parents[1]
@@ -95,11 +95,12 @@ class SimCRG(LiteXModule):
 
 
 class SimSoC(LitePressSoC):
-    """``arch`` : spec.arch.Arch. The host's line is the pads ``line``: two byte streams."""
-    def __init__(self, arch, clk_freq=CLK_FREQ):
+    """``arch`` : spec.arch.Arch; ``cpu`` : see LitePressSoC. The host's line is the pads ``line``:
+    two byte streams."""
+    def __init__(self, arch, clk_freq=CLK_FREQ, cpu=CPU_VARIANT):
         platform = SimPlatform("SIM", list(IO))
         self.crg = SimCRG(platform)
-        super().__init__(platform, clk_freq)
+        super().__init__(platform, clk_freq, cpu=cpu)
 
         # Line -----------------------------------------------------------------------------------
         # FIFOs, so that the pads feed registers only: Verilator evaluates what depends on inputs

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from litepress.host.device.sim import SimDevice
 from litepress.host.evaluate import accuracy
 from litepress.models.data import fashion_mnist
 from litepress.models.tiny import calibration_images, preprocess_tiny, tiny
+from litepress.soc import sim as sim_module
+from litepress.soc.boards import BOARDS
+from litepress.soc.core import CPU_VARIANT
 from litepress.soc.sim import build_sim
 from litepress.spec.arch import ARCHS
 
@@ -156,8 +160,30 @@ def test_load_fills_the_line(simulator):
     calibration = calibration_images(4)
     image = litepress.compress(tiny(), calibration[:1], calibration, "raw16", "raw16", arch=ARCH,
                                bias_correction=False)
+    assert clocks_a_byte(simulator, image) < 40
+
+
+def clocks_a_byte(simulator, image):
     with SimDevice(simulator) as sim:
         before = sim.client.status()["cycles"]
         sim.load(image)
-        clocks = sim.client.status()["cycles"] - before
-    assert clocks / len(image.bytes()) < 40
+        return (sim.client.status()["cycles"] - before) / len(image.bytes())
+
+
+@pytest.mark.slow
+def test_the_smallest_cpu(tmp_path, monkeypatch):
+    """A 25F's (soc/boards.py): it takes a byte in the 166 clocks that the line has for it, and runs
+    a network."""
+    cpu = BOARDS["ulx3s-25f"].cpu
+    assert cpu != CPU_VARIANT
+    monkeypatch.setattr(sim_module, "SimSoC", partial(sim_module.SimSoC, cpu=cpu))
+    monkeypatch.setattr(sim_module, "WORK", tmp_path / "work")
+    sim_module._build(ARCHS[ARCH], False, tmp_path / cpu, print, None)
+    calibration = calibration_images(16)
+    image = litepress.compress(tiny(), calibration[:1], calibration, arch=ARCH)
+    assert clocks_a_byte(tmp_path / cpu, image) < 100
+    with SimDevice(tmp_path / cpu, preload=image) as sim, \
+            litepress.connect("golden") as golden:
+        sim.load(image)
+        golden.load(image)
+        np.testing.assert_array_equal(sim.run(calibration[0]), golden.run(calibration[0]))
