@@ -24,7 +24,7 @@ TOOLS    = ("yosys", "nextpnr-ecp5", "ecppack")
 COMMENTS = re.compile(rb"/\*.*?\*/|^//[^\n]*", re.DOTALL | re.MULTILINE)
 # Of cells in any part of the FPGA, at most, while they are placed: nextpnr's own 0.9 leaves the
 # router too few wires where logic crowds. A full FPGA needs more: see density_of.
-DENSITY, MOST, ROOM = 0.7, 0.95, 0.1
+DENSITY, MOST, ROOM = 0.7, 0.95, 0.02
 # What the report calls the things that run out.
 CELLS = {"lut": "TRELLIS_COMB"} | KINDS
 
