@@ -123,6 +123,7 @@ def test_synthesizes(name):
 
 @needs_compiler
 @pytest.mark.slow
+@pytest.mark.skip(reason="nextpnr routes no 25F yet: docs/boards.md")
 def test_routes():
     """A 25F with the accelerator it has, through nextpnr: its clocks are met. A quarter of an hour,
     or what build/board/ has."""
