@@ -28,6 +28,9 @@ EBRS = (("EBR0", 0), ("EBR1", 2), ("EBR2", 4), ("EBR3", 6))
 ARRAY = re.compile(r"array_(\d+)_(\d+)$")
 WBUF  = re.compile(r"wbuf_(\d+)_(\d+)\.0\.(\d)$")
 OTHER = re.compile(r"MULT18X18D(_\d+)?$")
+# The CPU's memories, and the order of their sites.
+CPU   = re.compile(r"(sram|VexRiscv|rom)\b.*\.\d+\.\d+$")
+PARTS = ("sram", "VexRiscv", "rom")
 # Names that do not depend on what else a netlist has.
 NAMED = re.compile(r"(array|abuf|wbuf|pbuf|vbuf)_\d")
 # Types of cells that lie on these sites; of the name of an EBR there is LUT memory, too.
@@ -39,12 +42,14 @@ class Grid:
     """An FPGA's blocks of 4 DSPs and of 4 EBRs, which lie in the same columns. blocks: x of their
     first tiles, left to right; dsp_rows: y of one to three rows, top to bottom, or () where there
     is no plan, only a table; ebr_rows: those that weights prefer first: the ones between the others
-    are for what is not planned; table: file of sites found from a placement, beside this one, or ""
-    where there is none."""
+    are for what is not planned; cpu: the first site of the CPU's memories, or "" where they are the
+    placer's; table: file of sites found from a placement, beside this one, or "" where there is
+    none."""
 
     blocks: tuple
     dsp_rows: tuple
     ebr_rows: tuple
+    cpu: str = ""
     table: str = ""
 
     def path(self):
@@ -67,6 +72,18 @@ class Grid:
         return [f"X{block + distance}/Y{y}/{site}" for y in sorted(self.ebr_rows)
                 for block in self.blocks for site, distance in EBRS]
 
+    def cpu_bels(self, cells):
+        """{name: BEL} of the CPU's memories among ``cells``, names: one beside the other. The CPU
+        follows them, with more multiplexers on its room than anything else: its place is a corner
+        without multipliers, whose wires nothing else needs."""
+        if not self.cpu:
+            return {}
+        found = [(PARTS.index(match[1]), natural(name), name) for name in cells
+                 if (match := CPU.match(name))]
+        bels  = self.ebr_bels()
+        first = bels.index(self.cpu)
+        return dict(zip((name for *_, name in sorted(found)), bels[first:], strict=False))
+
     def table_path(self):
         """Where the table is; only if there is one."""
         return Path(__file__).parent / self.table
@@ -74,7 +91,7 @@ class Grid:
 
 _25F  = Grid((*range(4, 23, 9), *range(33, 61, 9)), (13,), (25, 37))
 GRIDS = {"85F": Grid((*range(4, 59, 9), *range(69, 115, 9)), (10, 34, 58), (22, 70, 46, 82),
-                     "sites_85f.json"),
+                     "X96/Y82/EBR0", "sites_85f.json"),
          "45F": Grid((*range(4, 32, 9), *range(42, 79, 9)), (22, 46), (34, 10, 58)),
          "25F": _25F, "12F": _25F}
 
@@ -111,6 +128,7 @@ def plan(cells, grid):
     if not grid.dsp_rows:
         return {}
     columns, weights, others = {}, {}, []
+    cells = list(cells)
     for name in sorted(cells, key=natural):
         if match := ARRAY.match(name):
             columns.setdefault(int(match[1]), []).append(name)
@@ -138,7 +156,10 @@ def plan(cells, grid):
         placed |= bels(others[i:i + len(DSPS)], *path[-1 - i // len(DSPS)], DSPS)
 
     # Each memory of weights into the free block nearest to its columns' multipliers.
-    free = [(block, y) for y in grid.ebr_rows for block in range(len(grid.blocks))]
+    cpu   = grid.cpu_bels(cells)
+    taken = {bel.rsplit("/", 1)[0] for bel in cpu.values()}
+    free  = [(block, y) for y in grid.ebr_rows for block in range(len(grid.blocks))
+             if not any(f"X{grid.blocks[block] + distance}/Y{y}" in taken for _, distance in EBRS)]
     for column, names in weights.items():
         if len(names) > len(EBRS) or column + 1 not in columns or not free:
             continue
@@ -148,7 +169,7 @@ def plan(cells, grid):
             for block, y in ends))
         free.remove(nearest)
         placed |= bels(names, *nearest, EBRS)
-    return placed
+    return placed | cpu
 
 
 def with_table(placed, cells, table):

@@ -116,17 +116,21 @@ def read(placed):
 
 
 def assign(placed, grid, say=print):
-    """{cell: BEL}, by natural order of names, of all EBRs and of the DSPs that are not planned:
-    those outside the array, or all where the grid has no plan.
+    """{cell: BEL}, by natural order of names, of all EBRs but the CPU's where the grid has a place
+    for those, and of the DSPs that are not planned: those outside the array, or all where the grid
+    has no plan.
 
     placed: Path of what nextpnr's --write made; grid: floorplan.Grid of its FPGA. say(text) is told
     the wire length in tiles, before and after. ValueError: no placement, or not of this FPGA;
     FileNotFoundError: no scipy."""
-    placement, sites = read(placed), grid.ebr_bels()
-    ebrs = [i for i, kind in enumerate(placement.types) if kind == "DP16KD"]
+    placement = read(placed)
+    memories = [i for i, kind in enumerate(placement.types) if kind == "DP16KD"]
+    fixed = grid.cpu_bels(placement.names[i] for i in memories)
+    ebrs  = [i for i in memories if placement.names[i] not in fixed]
+    sites = [bel for bel in grid.ebr_bels() if bel not in fixed.values()]
     dsps = [i for i, kind in enumerate(placement.types)
             if kind == "MULT18X18D" and not (grid.dsp_rows and ARRAY.match(placement.names[i]))]
-    unknown = sorted({placement.bels[i] for i in ebrs} - set(sites), key=natural)
+    unknown = sorted({placement.bels[i] for i in memories} - set(grid.ebr_bels()), key=natural)
     if unknown:
         raise ValueError(f"{placed}: {unknown[0]}: no site of a block RAM on this FPGA")
     say(f"{len(ebrs)} block RAMs, {len(dsps)} multipliers that are not planned: "

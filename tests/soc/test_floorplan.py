@@ -106,6 +106,24 @@ def test_a_single_row_goes_by_lanes():
     assert plan([f"array_0_{lane}" for lane in range(3)], grid) == {}
 
 
+def test_the_cpu_has_a_corner():
+    names = ["rom.0.10", "rom.0.2", "sram.0.1", "VexRiscv.RegFilePlugin_regFile.0.0", "sram.0.0",
+             "VexRiscv.MUL_P9", "VexRiscv.IBusCachedPlugin_cache.ways_0_tags.0.0", "rom_adr.x"]
+    placed = plan([*cells(32, 28), *names], LARGE)
+    assert [name for name, bel in placed.items() if "/Y82/" in bel and name in names] == [
+        "sram.0.0", "sram.0.1", "VexRiscv.IBusCachedPlugin_cache.ways_0_tags.0.0",
+        "VexRiscv.RegFilePlugin_regFile.0.0", "rom.0.2", "rom.0.10"]
+    assert placed["sram.0.0"] == "X96/Y82/EBR0" and placed["rom.0.10"] == "X107/Y82/EBR1"
+    assert len(set(placed.values())) == len(placed)
+    # Weights that would be there lie elsewhere.
+    crowded = replace(LARGE, ebr_rows=(82, 22))
+    placed = plan([*cells(32, 28), *names], crowded)
+    assert len(set(placed.values())) == len(placed) and placed["sram.0.0"] == "X96/Y82/EBR0"
+    assert plan(cells(32, 28), LARGE).keys() == plan([*cells(32, 28), *names], LARGE).keys() \
+        - set(names)
+    assert not set(names) & plan([*cells(32, 28), *names], replace(LARGE, cpu="")).keys()
+
+
 def test_sites_of_block_rams():
     bels = LARGE.ebr_bels()
     assert len(set(bels)) == 208 == len(bels)       # Of an 85F.

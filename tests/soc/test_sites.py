@@ -66,6 +66,17 @@ def test_two_block_rams_change_places(tmp_path):
                     "round 1: 0 tiles of wire", "after: 0 tiles of wire"]
 
 
+def test_the_cpu_keeps_its_corner(tmp_path):
+    pytest.importorskip("scipy")
+    grid = replace(GRID, cpu="X19/Y30/EBR3")
+    cells = {"left": comb(4, 20, 1), "right": comb(19, 30, 2),
+             "rom.0.0": ("DP16KD", "X19/Y30/EBR3", (1,)),
+             "ram.0.0": ("DP16KD", "X4/Y20/EBR0", (2,))}
+    found = sites.assign(placed(tmp_path / "a.json", cells), grid, [].append)
+    # Not its site, though it lies best.
+    assert found.keys() == {"ram.0.0"} and found["ram.0.0"] not in ("X4/Y20/EBR0", grid.cpu)
+
+
 def chance(seed):
     """5 EBRs, nets of each to 3 cells that stay; DSPs in and outside the array."""
     rng = random.Random(seed)
