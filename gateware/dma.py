@@ -2,7 +2,8 @@
 
 An address is a word offset into the model's region. It is compared with ``region_words`` and
 moved by ``region_base`` in one registered stage before the DMA core, so that an access outside the
-region is never issued: the offending address stays at ``sink`` and ``error`` rises instead.
+region is never issued: the offending address stays there and ``error`` rises instead. ``ready``
+comes from a register: no engine waits, through gates, for the DRAM controller's arbiter.
 
 ``stop`` ends everything cleanly: no new access starts, those in flight are let through to their
 end (read data is thrown away), then ``idle`` rises.
@@ -23,7 +24,10 @@ class _Bounds(LiteXModule):
     """The registered stage: offset (and payload) in, DRAM address (and payload) out."""
 
     def __init__(self, address_width, payload):
-        self.sink         = sink   = stream.Endpoint([("address", OFFSET_BITS), *payload])
+        # What comes while the stage waits is kept in front of it.
+        self.front        = front  = ResetInserter()(
+            stream.PipeReady([("address", OFFSET_BITS), *payload]))
+        self.sink         = front.sink
         self.source       = source = stream.Endpoint([("address", address_width), *payload])
         self.region_base  = Signal(OFFSET_BITS)
         self.region_words = Signal(OFFSET_BITS)
@@ -35,13 +39,15 @@ class _Bounds(LiteXModule):
         # # #
 
         # Compare, beside a copy of the offset.
+        sink = front.source
         valid, last, outside = Signal(), Signal(), Signal()
         forward = Signal()
         self.comb += [
             self.error.eq(valid & outside),
             forward.eq(valid & ~outside & (source.ready | ~source.valid)),
             sink.ready.eq((~valid | forward) & ~self.stop),
-            self.pending.eq(valid | source.valid),
+            front.reset.eq(self.stop),      # It has not been issued.
+            self.pending.eq(~front.sink.ready | valid | source.valid),
         ]
         self.sync += [
             If(self.stop,
