@@ -139,7 +139,7 @@ def plan(cells, grid):
             others.append(name)
     if len(grid.dsp_rows) == 1:
         whole = columns and all(len(names) == LANES for names in columns.values())
-        return row_of_lanes(columns, others, grid) if whole else {}
+        return row_of_lanes(columns, others, grid) | grid.cpu_bels(cells) if whole else {}
     path = grid.path()
     blocks = len(columns) + -(-len(others) // len(DSPS))
     if not columns or blocks > len(path) or any(len(cells) > len(DSPS)
