@@ -5,9 +5,8 @@
 
 from .delta import variants
 from .delta_soc import CASES, ROWS
-from .pages import fill
 from .results import RESULTS
-from .tables import columns, read
+from .tables import case_table, fill_from_results
 
 PAGE = RESULTS.parent / "delta.md"
 
@@ -27,19 +26,13 @@ def accuracy_table(figures):
 
 def soc_table(figures):
     """Markdown lines of docs/results/delta_soc.json's figures, a column a case."""
-    return columns({case.key: case.title for case in CASES}, figures,
-                   tuple((title, key, form) for key, (title, form) in ROWS.items()))
+    return case_table(CASES, ROWS, figures)
 
 
 def main():
     """Write the tables into docs/delta.md."""
-    tables = {}
-    for name, result, table in (("accuracy", "delta", accuracy_table),
-                                ("soc", "delta_soc", soc_table)):
-        found = read(result)
-        tables[name] = [*table(found["figures"]), "",
-                        f"Made by `{found['command']}`: {found['data']}."]
-    fill(PAGE, "python -m litepress.bench.delta_tables", tables)
+    fill_from_results(PAGE, "python -m litepress.bench.delta_tables",
+                      ("accuracy", "delta", accuracy_table), ("soc", "delta_soc", soc_table))
 
 
 if __name__ == "__main__":

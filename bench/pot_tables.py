@@ -3,11 +3,10 @@
     python -m litepress.bench.pot_tables
 """
 
-from .pages import fill
 from .pot import variants
 from .pot_soc import CASES, ROWS
 from .results import RESULTS
-from .tables import columns, read
+from .tables import case_table, fill_from_results
 
 PAGE = RESULTS.parent / "pot.md"
 COMMAND = "python -m litepress.bench.pot_tables"
@@ -56,19 +55,13 @@ def size_table(figures):
 
 def soc_table(figures):
     """Markdown lines of docs/results/pot_soc.json's figures, a column a case."""
-    return columns({case.key: case.title for case in CASES}, figures,
-                   tuple((title, key, form) for key, (title, form) in ROWS.items()))
+    return case_table(CASES, ROWS, figures)
 
 
 def main():
     """Write the tables into docs/pot.md."""
-    tables = {}
-    for name, result, table in (("accuracy", "pot", accuracy_table), ("sizes", "pot", size_table),
-                                ("soc", "pot_soc", soc_table)):
-        found = read(result)
-        tables[name] = [*table(found["figures"]), "",
-                        f"Made by `{found['command']}`: {found['data']}."]
-    fill(PAGE, COMMAND, tables)
+    fill_from_results(PAGE, COMMAND, ("accuracy", "pot", accuracy_table),
+                      ("sizes", "pot", size_table), ("soc", "pot_soc", soc_table))
 
 
 if __name__ == "__main__":

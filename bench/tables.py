@@ -100,6 +100,23 @@ def columns(titles, figures, rows):
     return lines
 
 
+def case_table(cases, rows, figures):
+    """``columns`` for Cases (delta_soc.py), rows as its ROWS."""
+    return columns({case.key: case.title for case in cases}, figures,
+                   tuple((title, key, form) for key, (title, form) in rows.items()))
+
+
+def fill_from_results(page, command, *made):
+    """Fill the page's tables, each of ``made`` a (name, name of the result, figures -> lines), with
+    what made the result below."""
+    tables = {}
+    for name, result, table in made:
+        found = read(result)
+        tables[name] = [*table(found["figures"]), "",
+                        f"Made by `{found['command']}`: {found['data']}."]
+    fill(page, command, tables)
+
+
 def cycles_table(figures):
     """Markdown lines of docs/results/cycles.json's figures."""
     return columns({net.key: net.title for net in NETS}, figures, (
