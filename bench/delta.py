@@ -195,13 +195,14 @@ def plot(figures, path):
     results.save_figure(figure, path)
 
 
-def save(found, seconds):
-    """Write docs/results/delta.json and delta.svg of {variant: [accuracy of each seed]}."""
+def save(found, seconds, images):
+    """Write docs/results/delta.json and delta.svg of {variant: [accuracy of each seed]}; images:
+    how many of training and test."""
     seeds = min(len(accuracies) for accuracies in found.values())
     figures = figures_of(found)
     results.save("delta", f"python -m litepress.bench.delta --seeds {seeds}",
-                 f"FashionMNIST, 60,000 training and 10,000 test images; seeds 1 to {seeds}; "
-                 f"standard deviations are of samples", figures, recipe=RECIPE,
+                 "FashionMNIST, {:,} training and {:,} test images; seeds 1 to {}; standard "
+                 "deviations are of samples".format(*images, seeds), figures, recipe=RECIPE,
                  runs={v.key: {"accuracy": found[v], "seconds": seconds[v]} for v in found})
     plot(figures, results.RESULTS / "delta.svg")
     return figures
@@ -217,7 +218,7 @@ def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", mi
     """
     settle_process()
     data, test = delta_mlp.dataset("train"), delta_mlp.dataset("test")
-    every = variants()
+    every, images = variants(), (len(data[0]), len(test[0]))
     known = {} if fresh else results.runs("delta", recipe=RECIPE)
     kept = min(seeds, *(len(known.get(v.key, {}).get("accuracy", ())) for v in every))
     found, seconds = ({v: known[v.key][name][:kept] if kept else [] for v in every}
@@ -233,8 +234,8 @@ def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", mi
             seconds[variant].append(result["seconds"])
             console.print(f"seed {seed}: {variant.title}: {result['accuracy']:.2f} %, "
                           f"{result['seconds']:.0f} s")
-        save(found, seconds)
-    Console().print(show(found, save(found, seconds)))
+        save(found, seconds, images)
+    Console().print(show(found, save(found, seconds, images)))
 
 
 if __name__ == "__main__":
