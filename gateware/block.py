@@ -31,7 +31,7 @@ from ..spec.formats import (
     ZFPI_KINDS,
 )
 from .delta.decoder import DeltaDecoder
-from .gearbox import RUN_LEN_BITS, BlocksToWords, WordsToBlocks
+from .gearbox import BLOCK_BITS, RUN_LEN_BITS, BlocksToWords, WordsToBlocks
 from .zfpe import ZFPeDecoder16, ZFPeEncoder16, ZFPeImprovedDecoder, ZFPeImprovedEncoder
 
 FORMAT_BITS = 13
@@ -206,10 +206,13 @@ class BlockEncoder(LiteXModule):
         codecs       = _codecs(self, ZFPeEncoder16 if classic else None,
             ZFPeImprovedEncoder if improved else None)
         self.narrow  = narrow  = clearable(stream.Buffer(VECTOR))
+        # Cuts the path of ready from DRAM to the clock enables.
+        self.pipe    = pipe    = clearable(stream.PipeReady([("data", BLOCK_BITS)]))
         self.gearbox = gearbox = clearable(BlocksToWords())
         self.comb += [
-            *(core.reset.eq(self.clear) for core in (gearbox, narrow)),
+            *(core.reset.eq(self.clear) for core in (gearbox, pipe, narrow)),
             gearbox.bits.eq(self.bits),
+            pipe.source.connect(gearbox.sink),
         ]
 
         def saturated(value):
@@ -225,11 +228,11 @@ class BlockEncoder(LiteXModule):
             *_first(
                 [(named, [
                     self.sink.connect(codec.sink),
-                    codec.source.connect(gearbox.sink),
+                    codec.source.connect(pipe.sink),
                 ]) for named, codec in codecs], [
                     self.sink.connect(narrow.sink, omit={"data"}),
                     narrow.sink.data.eq(Mux(self.kind == RAW16, data, narrowed)),
-                    narrow.source.connect(gearbox.sink),
+                    narrow.source.connect(pipe.sink),
                 ]),
             gearbox.source.connect(self.source),
         ]
