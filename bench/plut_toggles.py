@@ -1,6 +1,6 @@
 """Toggles a MAC of arrays of codes and plain weights: a stand-in for their dynamic power.
 
-    python -m litepress.bench.plut_toggles [--data layer.npz]
+    python -m litepress.bench.plut_toggles --checkpoint models/checkpoints/resnet20_pot4.npz
 
 Each array of bench/plut_arrays, with whole accumulators, is synthesized to ECP5 cells, and the
 cells are simulated: outputs of LUTs, carry cells, multiplexers, flip-flops and block RAMs that
@@ -8,34 +8,45 @@ change from one clock to the next are counted. Glitches within a clock, the cloc
 of wires and what happens inside a block RAM are not. The sums that come out are compared with
 NumPy's.
 
-Data: an npz file with ``weights`` (channels, taps), float, and ``pixels`` (positions, taps), 0 to
-127; without one, Gaussian weights, and Gaussian pixels of which negative ones are 0. Writes
-docs/results/plut_toggles.json.
+Data: a 3x3 layer of a ResNet-20 of models.pot_train and what FashionMNIST's test images give it,
+four neighbours in a row at a time, as the accelerator takes them; the arrays of other codes get the
+same layer's levels, as near as they come. Without a checkpoint, Gaussian weights, and Gaussian
+pixels of which negative ones are 0. Writes docs/results/plut_toggles.json, figures of both.
 """
 
 import json
 import os
 import re
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from migen import Cat, Instance, Signal
+from torch import nn
 
 from ..gateware.plut import CODEBOOKS, PlutArray
+from ..models import pot_train
 from ..spec.formats import LANES
-from . import array_surroundings, plut_arrays, results
+from . import array_surroundings, pages, plut_arrays, results
 from .array_surroundings import ROOT
 from .demo import console
 from .ecp5_tools import YOSYS, execute
 from .synth_wrapper import verilog
 
+COMMAND = "python -m litepress.bench.plut_toggles"
 WORK = ROOT / "build" / "plut_toggles"
 STREAMS = 64       # Simulated at once, a bit of an integer each.
 TAPS = 64          # Of a group.
 WARM = 24          # First clocks, not counted.
 COLUMNS = 16
-KINDS = ("static", "row", "shift", "lut")
+# Products, codebook.
+ARRAYS = (("static", "pot"), ("row", "pot"), ("shift", "pot"), ("static", "apot"), ("row", "apot"),
+          ("lut", ""))
+IMAGES = 4         # Whose pixels a layer gets.
+LAYER = "blocks.4.first.0"
 BOXES = "(* blackbox *) module PRODUCTS(input [7:0] X, input [2:0] E, output [{top}:0] P);\n" \
         "parameter LANE = 0; parameter COLUMN = 0; endmodule\n"
 
@@ -233,10 +244,34 @@ class Simulation:
 
 
 def gaussian(rng):
-    """Weights and pixels of no layer in particular."""
+    """Weights (channels, taps) and pixels (positions, LANES, taps), 0 to 127, of no layer in
+    particular."""
     weights = rng.normal(size=(256, TAPS))
-    pixels = np.clip(np.round(np.maximum(rng.normal(size=(256, TAPS)), 0) / 3 * 127), 0, 127)
-    return weights, pixels.astype(np.int64)
+    pixels = np.maximum(rng.normal(size=(256, LANES, TAPS)), 0)
+    return weights, np.clip(np.round(pixels / 3 * 127), 0, 127).astype(np.int64)
+
+
+def layer_data(checkpoint, name):
+    """The levels (channels, taps) of a convolution with stride 1 of a trained ResNet-20, and its
+    inputs for IMAGES test images, (positions, LANES, taps): LANES positions side by side. Taps are
+    in the order of COMPUTE: channel, row, column. ValueError: no such layer."""
+    images, _ = pot_train.dataset("fashion", "test")
+    model, steps = pot_train.load(checkpoint, pot_train.network("resnet20", 1))
+    layers = {n: m for n, m in model.named_modules()
+              if isinstance(m, nn.Conv2d) and m.stride == (1, 1) and m.in_channels > 1}
+    if name not in layers:
+        raise ValueError(f"--layer {name}: allowed are {', '.join(layers)}")
+    seen = []
+    layers[name].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(pot_train.normalize(images[:IMAGES]))
+    x, conv = seen[0], layers[name]
+    columns = x.shape[3] // LANES * LANES
+    taps = nn.functional.unfold(x, conv.kernel_size, padding=conv.padding)
+    taps = taps.reshape(len(x), -1, *x.shape[2:])[..., :columns].permute(0, 2, 3, 1)
+    pixels = (taps / x.max() * 127).round().reshape(-1, LANES, taps.shape[-1])
+    levels = conv.weight.detach().flatten(1).numpy() / steps[f"{name}.weight"][:, None]
+    return levels, pixels.numpy().astype(np.int64)
 
 
 def quantized(weights, kind, codebook):
@@ -246,7 +281,8 @@ def quantized(weights, kind, codebook):
         return values & 255, values
     levels = np.array(CODEBOOKS[codebook, 4])
     best = None
-    for scale in np.abs(weights).max() / levels.max() * np.geomspace(0.1, 1.5, 60):
+    steps = np.append(np.geomspace(0.1, 1.5, 60), 1)    # 1: trained levels as they are.
+    for scale in np.abs(weights).max() / levels.max() * steps:
         index = np.abs(np.abs(weights)[..., None] / scale - levels).argmin(-1)
         values = levels[index] * np.where(weights < 0, -1, 1)
         error = ((weights - values * scale) ** 2).sum()
@@ -273,7 +309,7 @@ def run(kind, codebook, weights, pixels, seed=1):
     taps, w_bits = weights.shape[1], 8 if kind == "lut" else 4
     xs, chosen = [], []
     for _ in range(2):
-        xs.append(pixels[rng.integers(0, len(pixels), (STREAMS, LANES))])
+        xs.append(pixels[rng.integers(0, len(pixels), STREAMS)])
         chosen.append(rng.integers(0, len(weights), (STREAMS, COLUMNS)))
     none = {(i, j): [0] * bits for i in range(LANES) for j in range(COLUMNS)}
     clocks = 2 * taps + COLUMNS + 40
@@ -320,26 +356,58 @@ def run(kind, codebook, weights, pixels, seed=1):
     return {name: round(count / macs, 3) for name, count in sorted(simulation.toggles.items())}
 
 
-def main(data: Annotated[str, typer.Option(help="npz with weights and pixels.")] = ""):
-    """Count toggles; exit code 1 when a netlist does not compute what it should."""
+def named(kind, codebook):
+    """Of figures."""
+    return f"{kind}_{codebook}" if codebook else f"plain8_{kind}"
+
+
+def table(toggles):
+    """Markdown lines of {name: {kind of cell: toggles a MAC}}: a row an array, what its block RAMs
+    give apart."""
+    with_layer = any(name.startswith("layer_") for name in toggles)
+    heads = ["products", "Gaussian", "of it block RAM"] + ["layer", "of it block RAM"] * with_layer
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for kind, codebook in ARRAYS:
+        cells = []
+        for prefix in ("", "layer_")[:1 + with_layer]:
+            of = toggles[prefix + named(kind, codebook)]
+            cells += [f"{sum(of.values()):.1f}", f"{of.get('block RAM', 0):.1f}"]
+        variant = plut_arrays.VARIANTS["plain8_lut" if kind == "lut" else f"{kind}_{codebook}8"]
+        lines.append(f"| {variant.text} | {' | '.join(cells)} |")
+    return lines
+
+
+def main(checkpoint: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Of "
+                               "models.pot_train; none: Gaussian data.")] = None,
+         layer: Annotated[str, typer.Option(help="Of the network, of stride 1.")] = LAYER):
+    """Count toggles; exit code 1 when a netlist does not compute what it should.
+
+    Example: python -m litepress.bench.plut_toggles --checkpoint models/checkpoints/NAME.npz
+    """
     os.nice(10)
-    if data:
-        arrays = np.load(data)
-        weights, pixels = arrays["weights"], arrays["pixels"].astype(np.int64)
-    else:
-        weights, pixels = gaussian(np.random.default_rng(0))
-    toggles, figures = {}, {}
-    for kind, codebook in (("static", "pot"), ("row", "pot"), ("shift", "pot"), ("static", "apot"),
-                           ("row", "apot"), ("lut", "")):
-        name = f"{kind}_{codebook}".strip("_") if kind != "lut" else "plain8_lut"
-        toggles[name] = run(kind, codebook, weights, pixels)
-        figures[f"{name}_toggles_per_mac"] = round(sum(toggles[name].values()), 2)
-        console.print(name, figures[f"{name}_toggles_per_mac"], toggles[name])
-    results.save("plut_toggles", "python -m litepress.bench.plut_toggles",
-                 f"{data or 'Gaussian weights, half-Gaussian pixels'}; 64 lanes, {STREAMS} streams "
-                 f"of 2 groups; pixels of a mean of {pixels.mean():.1f}, "
-                 f"{(pixels == 0).mean():.0%} of them 0", figures, toggles=toggles)
+    data = {"": (*gaussian(np.random.default_rng(0)), "Gaussian weights and half-Gaussian pixels")}
+    if checkpoint:
+        data["layer_"] = *layer_data(checkpoint, layer), f"{layer} of {checkpoint.name}, " \
+            f"FashionMNIST's first {IMAGES} test images"
+    toggles, figures, about = {}, {}, []
+    for prefix, (weights, pixels, text) in data.items():
+        about.append(f"{text}: {weights.shape[1]} taps, pixels of a mean of {pixels.mean():.1f}, "
+                     f"{(pixels == 0).mean():.0%} of them 0.")
+        for kind, codebook in ARRAYS:
+            name = prefix + named(kind, codebook)
+            toggles[name] = run(kind, codebook, weights, pixels)
+            figures[f"{name}_toggles_per_mac"] = round(sum(toggles[name].values()), 2)
+            console.print(name, figures[f"{name}_toggles_per_mac"], toggles[name])
+    command = COMMAND
+    if checkpoint:
+        command += f" --checkpoint {checkpoint} --layer {layer}"
+    results.save("plut_toggles", command, f"64 lanes, {STREAMS} streams of 2 groups; "
+                 f"{' '.join(about)}", figures, toggles=toggles)
+    pages.fill(plut_arrays.PAGE, COMMAND, {"toggles": [*table(toggles), "", " ".join(about)]})
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except ValueError as error:
+        sys.exit(f"litepress bench: {error}")
