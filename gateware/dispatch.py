@@ -247,14 +247,21 @@ class Supervisor(LiteXModule):
                 *timeout.raises("WATCHDOG", self.stuck)
             )
 
-        # Errors: registered, the first of the list wins. ----------------------------------------
+        # Errors: the first of the list wins. Registered where they come from and again behind the
+        # choice, for they come from all over the FPGA. ------------------------------------------
         failed = Error("first")
         found  = failed.valid.eq(0)
         for error in reversed([*errors, timeout]):
-            found = If(error.valid,
+            late = Error("late")
+            self.sync += [
+                late.valid.eq(error.valid),
+                late.code.eq(error.code),
+                late.detail.eq(error.detail),
+            ]
+            found = If(late.valid,
                 failed.valid.eq(self.running),
-                failed.code.eq(error.code),
-                failed.detail.eq(error.detail),
+                failed.code.eq(late.code),
+                failed.detail.eq(late.detail),
             ).Else(found)
         self.sync += found
 
