@@ -89,10 +89,10 @@ class Grid:
         return Path(__file__).parent / self.table
 
 
-_25F  = Grid((*range(4, 23, 9), *range(33, 61, 9)), (13,), (25, 37))
+_25F  = Grid((*range(4, 23, 9), *range(33, 61, 9)), (13,), (25, 37), "X51/Y37/EBR0")
 GRIDS = {"85F": Grid((*range(4, 59, 9), *range(69, 115, 9)), (10, 34, 58), (22, 70, 46, 82),
                      "X96/Y82/EBR0", "sites_85f.json"),
-         "45F": Grid((*range(4, 32, 9), *range(42, 79, 9)), (22, 46), (34, 10, 58)),
+         "45F": Grid((*range(4, 32, 9), *range(42, 79, 9)), (22, 46), (34, 10, 58), "X60/Y58/EBR0"),
          "25F": _25F, "12F": _25F}
 
 
