@@ -1,4 +1,5 @@
-"""README's picture and table, and the accuracy table of docs/quantization.md, from docs/results.
+"""README's picture and table, and tables of docs/quantization.md, docs/performance.md and
+docs/boards.md, from docs/results.
 
     python -m litepress.bench.tables
 """
@@ -19,6 +20,7 @@ import matplotlib.pyplot as plt
 README = RESULTS.parents[1] / "README.md"
 QUANTIZATION = RESULTS.parent / "quantization.md"
 PERFORMANCE = RESULTS.parent / "performance.md"
+BOARDS_PAGE = RESULTS.parent / "boards.md"
 COMMAND = "python -m litepress.bench.tables"
 CAUSES = (("mac_cycles", "array busy", "#2a7"), ("stall_load", "waits for LOAD", "#d73"),
           ("stall_vector", "waits for VECTOR", "#a5c"), ("stall_store", "waits for STORE", "#36c"))
@@ -173,15 +175,11 @@ def frames(boards, cycles):
     return found
 
 
-def board_lines(cycles):
-    """docs/performance.md's part about boards, where any has been measured. cycles:
-    docs/results/cycles.json."""
-    if not (RESULTS / "bitstream.json").exists():
-        return []
+def board_lines():
+    """What whole SoCs take of their FPGAs, and what made it."""
     boards = read("bitstream")
-    return ["", *bitstream_table(boards["figures"]), "",
-            f"Made by `{boards['command']}`: {boards['data']}; not tried on a board.",
-            *(line for text in frames(boards, cycles) for line in ("", text))]
+    return [*bitstream_table(boards["figures"]), "",
+            f"Made by `{boards['command']}`: {boards['data']}; not tried on a board."]
 
 
 def picture(demo, path):
@@ -205,8 +203,7 @@ def picture(demo, path):
 
 
 def main():
-    """Write docs/results/demo.svg and the tables of README, docs/quantization.md and
-    docs/performance.md."""
+    """Write docs/results/demo.svg and the tables of the pages named above."""
     results = [read(name) for name in ("demo", "tensors", "accuracy", "synth", "ebpc", "cycles")]
     picture(results[0], RESULTS / "demo.svg")
     lines = ["| measured | |", "|---|---|"]
@@ -220,8 +217,9 @@ def main():
     lines = [*cycles_table(cycles["figures"]), "",
              f"The simulator ran {cycles['figures']['sim_clock_hz']:,.0f} clocks a second. Made by "
              f"`{cycles['command']}`: {cycles['data']}.",
-             *board_lines(cycles)]
+             *(line for text in frames(read("bitstream"), cycles) for line in ("", text))]
     fill(PERFORMANCE, COMMAND, {"results": lines})
+    fill(BOARDS_PAGE, COMMAND, {"boards": board_lines()})
 
 
 if __name__ == "__main__":
