@@ -4,6 +4,7 @@ A step is not repeated while its inputs are the same: their hash lies beside its
 has a log. Tools that are not installed come from the yowasp packages.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +79,15 @@ def tool_path(directory):
         shim.write_text(f'#!/bin/sh\nexec {shlex.quote(str(yowasp))} "$@"\n')
         shim.chmod(0o755)
     return f"{directory}{os.pathsep}{os.environ['PATH']}"
+
+
+@contextmanager
+def locked(directory):
+    """One at a time builds in ``directory``; a second one waits, and finds what the first made."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def inputs_hash(command, files):

@@ -21,7 +21,7 @@ from migen import *
 
 from ..spec.arch import ARCHS
 from ..spec.wire import BAUDS, MIN_BAUD, check_baud, revision_text
-from .bitstream import Flow, density_of, tool_path
+from .bitstream import Flow, density_of, locked, tool_path
 from .boards import BOARDS, DDR3, SDR, SDR_HALF
 from .clocking import BoardCRG, check_clocks
 from .core import LitePressSoC
@@ -178,6 +178,12 @@ def flow_of(board, say=print):
 def build(board, seeds=SEEDS, say=print):
     """Build the bitstream of ``board`` from the first of ``seeds`` that meets the clocks; returns
     its path. RuntimeError: a step failed, or a clock was missed by all."""
+    check(board)
+    with locked(directory_of(board)):
+        return _build(board, seeds, say)
+
+
+def _build(board, seeds, say):
     flow = flow_of(board, say)
     netlist = flow.synthesize()
     routed  = flow.best(netlist, seeds)

@@ -107,10 +107,12 @@ def test_elaborates(name, simulated, tmp_path, monkeypatch):
 def test_synthesizes(name):
     """Yosys makes of each board what soc/fit.py expects. Minutes each."""
     board = BOARDS[name]
-    soc   = board_module.generate(board, say=print)
-    flow  = bitstream.Flow(*soc, bitstream.tool_path(ROOT / "build" / "shims"))
+    with bitstream.locked(board_module.directory_of(board)):
+        soc  = board_module.generate(board, say=print)
+        flow = bitstream.Flow(*soc, bitstream.tool_path(ROOT / "build" / "shims"))
+        text = flow.synthesize().read_text()
     cells = {}
-    for module in json.loads(flow.synthesize().read_text())["modules"].values():
+    for module in json.loads(text)["modules"].values():
         if not module.get("attributes", {}).get("blackbox"):
             for cell in module["cells"].values():
                 cells[cell["type"]] = cells.get(cell["type"], 0) + 1
@@ -123,13 +125,13 @@ def test_synthesizes(name):
 
 @needs_compiler
 @pytest.mark.slow
-@pytest.mark.skip(reason="nextpnr routes no 25F yet: docs/boards.md")
 def test_routes():
     """A 25F with the accelerator it has, through nextpnr: its clocks are met. A quarter of an hour,
     or what build/board/ has."""
     board  = BOARDS["ulx3s-25f"]
-    flow   = board_module.flow_of(board)
-    routed = flow.best(flow.synthesize(), board_module.SEEDS)
+    with bitstream.locked(board_module.directory_of(board)):
+        flow   = board_module.flow_of(board)
+        routed = flow.best(flow.synthesize(), board_module.SEEDS)
     assert len(routed.fmax) == 2
     for clock, (achieved, needed) in routed.fmax.items():
         assert achieved >= needed, clock
