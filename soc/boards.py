@@ -7,6 +7,7 @@ from ..spec.wire import BAUD
 
 SDR, SDR_HALF, DDR3 = "SDR 1:1", "SDR 1:2", "DDR3"
 MEMORIES = (SDR, SDR_HALF, DDR3)
+FLASHES  = ("no", "yes", "only")
 # For Yosys: what a memory gives where it is written in the same clock, nobody uses. That goes for
 # FIFOs, for the accelerator's memories (docs/accelerator.md) and for VexRiscv's: it fetches nothing
 # while it loads a line, and has what it wrote last in a register. Else there are LUTs round block
@@ -39,7 +40,8 @@ class Board:
     subsignal of it, led_low: it is lit by a low level; enables: pads to drive high.
 
     programmer: the board's name for openFPGALoader, or None: it has another way (docs/boards.md);
-    flash: openFPGALoader may write its configuration flash.
+    flash: what openFPGALoader may do with its configuration flash: "no", "yes", or "only", write it
+    but not load the FPGA.
     """
     name: str
     platform: str
@@ -68,7 +70,7 @@ class Board:
     led_low: bool = False
     enables: tuple = ()
     programmer: str = None
-    flash: bool = False
+    flash: str = "no"
 
     def __post_init__(self):
         if self.arch not in ARCHS:
@@ -77,6 +79,9 @@ class Board:
         if self.memory not in MEMORIES:
             raise ValueError(f"board {self.name}: memory {self.memory!r}: allowed are "
                              f"{', '.join(MEMORIES)}")
+        if self.flash not in FLASHES:
+            raise ValueError(f"board {self.name}: flash {self.flash!r}: allowed are "
+                             f"{', '.join(FLASHES)}")
         if len(self.device.split("-")) != 3:
             raise ValueError(f"board {self.name}: device {self.device!r}: expected a whole part "
                              f"number such as LFE5U-85F-6BG381C")
@@ -116,7 +121,7 @@ _ULX3S = dict(
     led          = "user_led",
     enables      = ("wifi_gpio0",),     # Low would let the ESP32 take the FPGA over.
     programmer   = "ulx3s",
-    flash        = True,
+    flash        = "yes",
 )
 
 # A 32-bit SDRAM without mask pins, soldered to the module; serial port and buttons are those of
@@ -133,7 +138,7 @@ _COLORLIGHT_I5 = dict(
     led             = "user_led_n",
     led_low         = True,
     programmer      = "colorlight-i5",
-    flash           = True,
+    flash           = "yes",
 )
 
 # Its USB connector is wired to the FPGA, there is no chip for a serial port: a 3.3 V USB adapter
@@ -157,7 +162,7 @@ _ORANGECRAB = dict(
     led_low      = True,
     enables      = ("rst_n",),      # Low would start the bootloader.
     programmer   = "orangeCrab",    # By the bootloader's DFU, into the user's part of the flash.
-    flash        = True,
+    flash        = "only",
 )
 
 _ECPIX5 = dict(
@@ -171,7 +176,7 @@ _ECPIX5 = dict(
     led_pad      = "g",
     led_low      = True,
     programmer   = "ecpix5",
-    flash        = True,
+    flash        = "yes",
 )
 
 BOARDS = {board.name: board for board in (

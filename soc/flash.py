@@ -26,14 +26,16 @@ def command(board, bitstream, flash=False):
     no such bitstream."""
     if not board.programmer:
         raise ValueError(f"board {board.name}: {LOADER} does not know it: see docs/boards.md")
-    if flash and not board.flash:
+    if flash and board.flash == "no":
         raise ValueError(f"board {board.name}: --flash: {LOADER} does not write its flash")
+    if not flash and board.flash == "only":
+        raise ValueError(f"board {board.name}: {LOADER} only writes its flash: give --flash")
     bitstream = Path(bitstream)
     if not bitstream.is_file():
         raise ValueError(f"{bitstream}: no such bitstream: run `litepress build --board "
                          f"{board.name}`")
-    return [LOADER, "--board", board.programmer, *(["--write-flash"] if flash else []),
-            str(bitstream)]
+    option = ["--write-flash"] if flash and board.flash == "yes" else []
+    return [LOADER, "--board", board.programmer, *option, str(bitstream)]
 
 
 def main(arguments=None):

@@ -37,6 +37,13 @@ def test_load(loader, tmp_path, options, words):
     assert loader.read_text() == f"{words} {file}\n"
 
 
+def test_a_loader_that_only_writes_flash(loader, tmp_path):
+    file = tmp_path / "a.bit"
+    file.touch()
+    assert code_of("--board", "orangecrab-85f", "--bitstream", str(file), "--flash") == 0
+    assert loader.read_text() == f"--board orangeCrab {file}\n"
+
+
 def test_the_loader_fails(loader, tmp_path):
     (tmp_path / "bad.bit").touch()
     assert code_of("--bitstream", str(tmp_path / "bad.bit")) == 3
@@ -49,9 +56,13 @@ def test_refusals(loader, tmp_path, monkeypatch):
     assert "no such bitstream: run `litepress build --board ulx3s-85f`" in \
         code_of("--bitstream", str(tmp_path / "none.bit"))
     assert "docs/boards.md" in code_of("--board", "versa-ecp5", "--bitstream", str(file))
-    board = dataclasses.replace(BOARDS["ulx3s-85f"], flash=False)
+    board = dataclasses.replace(BOARDS["ulx3s-85f"], flash="no")
     with pytest.raises(ValueError, match="--flash: openFPGALoader does not write its flash"):
         flash.command(board, file, flash=True)
+    assert code_of("--board", "orangecrab-85f", "--bitstream", str(file)) == \
+        "litepress flash: board orangecrab-85f: openFPGALoader only writes its flash: give --flash"
+    with pytest.raises(ValueError, match="board ulx3s-85f: flash True: allowed are no, yes, only"):
+        dataclasses.replace(BOARDS["ulx3s-85f"], flash=True)
     assert not loader.exists()
     monkeypatch.setenv("PATH", "/nowhere")
     assert "openFPGALoader not found: install it" in code_of("--bitstream", str(file))
