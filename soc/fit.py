@@ -1,6 +1,6 @@
 """What an accelerator needs of an FPGA, estimated in no time, beside what the FPGA has.
 
-Multipliers and block RAMs are counted; LUTs come from synthesis results and are good to a tenth
+Multipliers and block RAMs are counted; LUTs come from synthesis results and are good to a twentieth
 (docs/boards.md).
 """
 
@@ -59,9 +59,14 @@ def memory_ebrs(depth, width):
 
 
 def needs(arch, ddr3=False, codecs=tuple(CODEC_LUTS), requant_dsps=REQUANT_DSPS,
-          requant_narrow=False, cpu="lite", synthesis=""):
-    """Needs of a SoC with an accelerator of these options (gateware.accelerator.Accelerator), its
-    array one of multipliers. cpu, synthesis: see Board."""
+          requant_narrow=False, cpu="lite", synthesis="", **_):
+    """Needs of a SoC with an accelerator of these options (gateware.accelerator.Accelerator; others
+    of them are not looked at), its array one of multipliers. cpu, synthesis: see Board. ValueError:
+    a CPU or a codec that is not known here."""
+    for field, names, known in (("cpu", (cpu,), CPUS), ("codecs", codecs, CODEC_LUTS)):
+        wrong = [name for name in names if name not in known]
+        if wrong:
+            raise ValueError(f"{field} {wrong[0]!r}: allowed are {', '.join(known)}")
     lane_bits = VALUE_BITS if arch.array == MAC else 8
     memories = BANKS*memory_ebrs(arch.abuf_depth//BANKS, LANES*VALUE_BITS)
     memories += arch.wbuf_lanes//LANES*memory_ebrs(arch.wbuf_depth, LANES*lane_bits)

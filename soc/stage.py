@@ -23,7 +23,7 @@ class WishboneStage(LiteXModule):
     ----------
     bus : wishbone.Interface
         To the master. What it gives up is carried through, and the answer dropped that comes a
-        clock later or more.
+        clock later or more. Before it asks for something else it has to give up for a clock.
     """
     def __init__(self, slave):
         self.bus = bus = wishbone.Interface(data_width=slave.data_width,
