@@ -2,19 +2,22 @@
 
     python -m litepress.bench.bitstream --boards ulx3s-85f
 
-Figures go to docs/results/bitstream.json, beside those of other boards that are there. A missed
+Figures go to docs/results/bitstream.json, beside those of other boards that are there, each with
+its command and versions. A missed
 clock is measured, not an error: `litepress build` makes it one. With --placed nothing is routed,
 and the clocks are what nextpnr expects after placement.
 """
 
 import json
 import logging
-import sys
 from typing import Annotated
 
 import typer
 
-from ..soc.board import BOARDS, SEEDS, flow_of
+from ..host.command import start
+from ..host.versions import versions
+from ..soc.bitstream import locked
+from ..soc.board import BOARDS, SEEDS, directory_of, flow_of, seed_numbers
 from ..spec.arch import ARCHS
 from .results import RESULTS, save
 
@@ -48,24 +51,24 @@ def main(boards: Annotated[str, typer.Option(help="Names in soc/boards.py, by co
     unknown = [name for name in boards.split(",") if name not in BOARDS]
     if unknown:
         raise ValueError(f"--boards {','.join(unknown)}: allowed are {', '.join(BOARDS)}")
-    path = RESULTS / "bitstream.json"
-    figures = json.loads(path.read_text())["figures"] if path.exists() else {}
+    path, tried = RESULTS / "bitstream.json", seed_numbers(seeds)
+    known = json.loads(path.read_text()) if path.exists() else {}
+    figures, made = known.get("figures", {}), known.get("made", {})
     for name in boards.split(","):
-        tried = [int(seed) for seed in seeds.split(",")]
-        flow = flow_of(BOARDS[name])
-        netlist = flow.synthesize()
-        routed = flow.place(netlist, tried[0]) if placed else flow.best(netlist, tried)
+        with locked(directory_of(BOARDS[name])):
+            flow = flow_of(BOARDS[name])
+            netlist = flow.synthesize()
+            routed = flow.place(netlist, tried[0]) if placed else flow.best(netlist, tried)
         prefix = f"{name.replace('-', '_')}_"
         figures = {k: v for k, v in figures.items() if not k.startswith(prefix)}
         figures |= figures_of(BOARDS[name], routed)
-        command = f"python -m litepress.bench.bitstream --boards {boards} --seeds {seeds}"
-        print(save("bitstream", command + (" --placed" if placed else ""), "whole SoCs with the "
-                   "accelerator of the board's size, all its codecs, VexRiscv and LiteDRAM",
-                   figures))
+        command = f"python -m litepress.bench.bitstream --boards {name} --seeds {seeds}"
+        made[name] = {"command": command + (" --placed" if placed else ""),
+                      "versions": versions()}
+        print(save("bitstream", f"python -m litepress.bench.bitstream --boards {','.join(made)}",
+                   "whole SoCs with the accelerator of the board's size, all its codecs, VexRiscv "
+                   "and LiteDRAM; what made each board's is in `made`", figures, made=made))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except (RuntimeError, ValueError, OSError) as error:
-        sys.exit(f"litepress bench: {error}")
+    start(main)

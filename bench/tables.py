@@ -8,6 +8,7 @@ import json
 
 import matplotlib
 
+from ..host.command import start
 from ..soc.boards import BOARDS
 from .accuracy import ROWS
 from .cycles import NETS
@@ -179,7 +180,9 @@ def board_lines():
     """What whole SoCs take of their FPGAs, and what made it."""
     boards = read("bitstream")
     return [*bitstream_table(boards["figures"]), "",
-            f"Made by `{boards['command']}`: {boards['data']}; not tried on a board."]
+            "Whole SoCs with the accelerator of the board's size, all its codecs, VexRiscv and "
+            "LiteDRAM; not tried on a board. Made by " + ", ".join(
+                f"`{made['command']}`" for made in boards["made"].values()) + "."]
 
 
 def picture(demo, path):
@@ -223,4 +226,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    start(main)
