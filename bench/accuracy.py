@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ..host.api import compress
+from ..host.command import start
 from ..host.evaluate import accuracy, golden_logits
 from ..host.report import step_reporter
 from ..models.data import LABELS, calibration_images, fashion_mnist, preprocess
@@ -154,4 +155,4 @@ def main(headline: Annotated[int, typer.Option(help="Test images for the headlin
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

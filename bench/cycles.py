@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from ..host.api import compress
+from ..host.command import start
 from ..host.device import connect
 from ..host.golden import Golden
 from ..host.hazards import walk
@@ -223,4 +224,4 @@ def main(weights: Annotated[str, typer.Option(help="Storage format of the weight
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

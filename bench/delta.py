@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..host.codecs.delta import MAX_BITS, MIN_BITS, REFERENCE_BITS, Delta
+from ..host.command import start
 from ..models import delta_mlp
 from ..models.delta import DeltaWeight, FixedWeight, apply
 from ..models.process import settle_process
@@ -205,7 +206,6 @@ def save(found, seconds, images):
                  "deviations are of samples".format(*images, seeds), figures, recipe=RECIPE,
                  runs={v.key: {"accuracy": found[v], "seconds": seconds[v]} for v in found})
     plot(figures, results.RESULTS / "delta.svg")
-    return figures
 
 
 def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", min=1)] = 5,
@@ -235,8 +235,8 @@ def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", mi
             console.print(f"seed {seed}: {variant.title}: {result['accuracy']:.2f} %, "
                           f"{result['seconds']:.0f} s")
         save(found, seconds, images)
-    Console().print(show(found, save(found, seconds, images)))
+    Console().print(show(found, figures_of(found)))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

@@ -21,6 +21,7 @@ from migen import Signal
 from ..gateware.array import MacArray
 from ..gateware.delta import DeltaArray, DeltaCombine, FabricArray
 from ..gateware.delta.array import sum_bits
+from ..host.command import start
 from ..spec.formats import LANES
 from ..spec.isa import ACC_BITS
 from . import array_surroundings
@@ -188,4 +189,4 @@ def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by def
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

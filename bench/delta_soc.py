@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from .. import compress
+from ..host.command import start
 from ..host.device import connect
 from ..host.evaluate import accuracy
 from ..models import delta_mlp
@@ -142,4 +143,4 @@ def main(images: Annotated[int, typer.Option(help="Test images on the SoC.", min
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

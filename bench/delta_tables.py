@@ -3,6 +3,7 @@
     python -m litepress.bench.delta_tables
 """
 
+from ..host.command import start
 from .delta import variants
 from .delta_soc import CASES, ROWS
 from .results import RESULTS
@@ -36,4 +37,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

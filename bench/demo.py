@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..host.api import compress
+from ..host.command import start
 from ..host.device import connect
 from ..host.evaluate import accuracy, golden_logits
 from ..host.image import Image
@@ -168,4 +169,4 @@ def main(images: Annotated[int, typer.Option(help="Test images through the simul
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

@@ -31,6 +31,7 @@ from rich.progress import track
 
 from ..host.codecs import EBPC
 from ..host.codecs.segments import raw_words, segment_lengths
+from ..host.command import start
 from ..models.efficientnet import efficientnet_lite0, preprocess_photo
 from ..models.mobilenet import load_backbone, mobilenet_v2
 from ..models.photos import normalized_crop, photos, photos_in
@@ -231,4 +232,4 @@ def main(folder: Annotated[Path | None, typer.Option("--photos", help="A folder 
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

@@ -7,6 +7,7 @@ import json
 
 import matplotlib
 
+from ..host.command import start
 from .ebpc_ratio import BPC, EBPC8, EBPC16, NETWORKS, RAW, ROWS, ZERO_RLE, ZVC, name_of
 from .maps import FIXED, LINEAR, RANGE, RELU, SIGNED, SUM, UNSIGNED
 from .pages import fill
@@ -112,4 +113,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

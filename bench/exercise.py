@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ..host.api import compress
+from ..host.command import start
 from ..host.device import connect
 from ..models.tiny import calibration_images, tiny
 from ..soc.sim import build_sim
@@ -43,7 +44,4 @@ def main(arch: Annotated[str, typer.Option(help="Size of the accelerator.")] = "
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except (RuntimeError, ValueError, OSError) as error:
-        sys.exit(f"litepress sim: {error}")
+    start(main, "litepress sim")

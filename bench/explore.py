@@ -20,6 +20,7 @@ from rich.table import Table
 
 from ..host.calibrate import calibrate
 from ..host.codecs.block import roundtrip
+from ..host.command import start
 from ..host.graph import ADD, CONV, DEPTHWISE
 from ..host.importer import import_module
 from ..host.quantize import activation_scale, weight_scale
@@ -191,4 +192,4 @@ def main(images: Annotated[int, typer.Option(help="Test images.")] = 400,
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

@@ -20,6 +20,7 @@ from ..gateware.array import MacArray
 from ..gateware.delta import FabricArray
 from ..gateware.delta.array import sum_bits
 from ..gateware.plut import PlutArray, ShiftArray
+from ..host.command import start
 from ..spec.formats import LANES
 from . import array_surroundings
 from .array_family import Family
@@ -177,4 +178,4 @@ def main(variants: Annotated[str, typer.Option(help="Comma-separated; all by def
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

@@ -17,7 +17,6 @@ pixels of which negative ones are 0. Writes docs/results/plut_toggles.json, figu
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +27,7 @@ from migen import Cat, Instance, Signal
 from torch import nn
 
 from ..gateware.plut import CODEBOOKS, PlutArray
+from ..host.command import start
 from ..models import pot_train
 from ..spec.formats import LANES
 from . import array_surroundings, pages, plut_arrays, results
@@ -407,7 +407,4 @@ def main(checkpoint: Annotated[Path | None, typer.Option(exists=True, dir_okay=F
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except ValueError as error:
-        sys.exit(f"litepress bench: {error}")
+    start(main)

@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..host.codecs.huffman import code_lengths
+from ..host.command import start
 from ..models import pot_train
 from ..models.delta_mlp import progress
 from ..models.pot import levels
@@ -208,22 +209,24 @@ def plot(found, figures, path):
     results.save_figure(figure, path)
 
 
+def about_of(sweep):
+    """What the figures are of."""
+    source = "FashionMNIST" if sweep.data == "fashion" else "CIFAR-10"
+    return f"{sweep.kind}, {weights_of(sweep.empty()):,} weights, {source}: top-1 on " \
+           f"{len(sweep.test[1]):,} test images"
+
+
 def save(sweep, found):
-    """Write docs/results/NAME.json and NAME.svg of {variant: [result of each seed]}; returns the
-    figures and what they are of."""
+    """Write docs/results/NAME.json and NAME.svg of {variant: [result of each seed]}."""
     seeds, fashion = min(len(runs) for runs in found.values()), sweep.data == "fashion"
-    source = "FashionMNIST" if fashion else "CIFAR-10"
-    about = f"{sweep.kind}, {weights_of(sweep.empty()):,} weights, {source}: top-1 on " \
-            f"{len(sweep.test[1]):,} test images"
     command = f"python -m litepress.bench.pot --seeds {seeds}" \
         + ("" if fashion else " --data cifar-10-batches-py") \
         + ("" if sweep.kind == "resnet20" else f" --network {sweep.kind}")
     figures = figures_of(found)
-    results.save(sweep.name, command, f"{about}, {len(sweep.train[1]):,} training images; seeds 1 "
-                 f"to {seeds}; standard deviations are of samples", figures,
+    results.save(sweep.name, command, f"{about_of(sweep)}, {len(sweep.train[1]):,} training "
+                 f"images; seeds 1 to {seeds}; standard deviations are of samples", figures,
                  recipe=RECIPE, runs={v.key: runs for v, runs in found.items()})
     plot(found, figures, results.RESULTS / f"{sweep.name}.svg")
-    return figures, about
 
 
 def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", min=1)] = 3,
@@ -254,9 +257,8 @@ def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", mi
             console.print(f"seed {seed}: {variant.key}: {result['accuracy']:.2f} %, "
                           f"{result['seconds']:.0f} s")
         save(sweep, found)
-    figures, about = save(sweep, found)
-    Console().print(show(found, figures, about))
+    Console().print(show(found, figures_of(found), about_of(sweep)))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

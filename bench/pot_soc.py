@@ -23,6 +23,7 @@ from rich.progress import Progress
 from torch import nn
 
 from .. import compress
+from ..host.command import start
 from ..host.device import connect
 from ..host.device.coded import coded_pieces
 from ..host.evaluate import accuracy
@@ -125,4 +126,4 @@ def main(checkpoint: Annotated[Path | None, typer.Option(exists=True, dir_okay=F
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

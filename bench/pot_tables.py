@@ -3,6 +3,7 @@
     python -m litepress.bench.pot_tables
 """
 
+from ..host.command import start
 from .pot import variants
 from .pot_soc import CASES, ROWS
 from .results import RESULTS
@@ -65,4 +66,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

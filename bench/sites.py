@@ -9,11 +9,11 @@ that lacks them is left aside. Every board with that FPGA takes the table from t
 
 import json
 import logging
-import sys
 from typing import Annotated
 
 import typer
 
+from ..host.command import start
 from ..soc.board import SEEDS, find_board, flow_of
 from ..soc.floorplan import grid_of
 from ..soc.sites import assign, solver
@@ -48,7 +48,4 @@ def main(board: Annotated[str, typer.Option(help="Name in soc/boards.py.")] = "u
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except (RuntimeError, ValueError, OSError) as error:
-        sys.exit(f"litepress bench: {error}")
+    start(main)

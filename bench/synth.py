@@ -20,6 +20,7 @@ from typing import Annotated
 
 import typer
 
+from ..host.command import start
 from . import results
 from .demo import console
 from .ecp5_tools import (
@@ -243,4 +244,4 @@ def main(cores: Annotated[str, typer.Option(help="Cores, comma-separated; all by
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from ..host.command import start
 from ..host.device import connect
 from ..host.evaluate import accuracy, golden_logits
 from ..models.data import fashion_mnist, preprocess
@@ -78,4 +79,4 @@ def main(formats: Annotated[str, typer.Option(help="Storage formats, comma-separ
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main)

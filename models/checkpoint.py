@@ -10,6 +10,13 @@ from ..host.versions import versions
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
 
+def check_name(name):
+    """ValueError: the name of a checkpoint ("" for none) is a path; for before training."""
+    if Path(name).name != name:
+        raise ValueError(f"--save {name}: allowed is a name without folders: checkpoints are in "
+                         f"{CHECKPOINTS}")
+
+
 def save_checkpoint(name, arrays, command, **facts):
     """Write both files under temporary names, then rename. arrays: name -> array; facts: JSON."""
     CHECKPOINTS.mkdir(exist_ok=True)

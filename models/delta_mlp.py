@@ -14,11 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
+from ..host.command import start
 from .checkpoint import CHECKPOINTS, save_checkpoint
 from .data import fashion_mnist
 from .delta import DeltaWeight, apply, deltas, refit
@@ -230,4 +230,4 @@ def main(seed: int = 1, float_epochs: int = FLOAT_EPOCHS, epochs: int = TUNE_EPO
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main, "delta_mlp")

@@ -23,7 +23,8 @@ import torch
 import typer
 from torch import nn
 
-from .checkpoint import CHECKPOINTS, save_checkpoint
+from ..host.command import start
+from .checkpoint import CHECKPOINTS, check_name, save_checkpoint
 from .data import fashion_mnist
 from .delta_mlp import progress
 from .pot import (
@@ -239,7 +240,11 @@ def load(path, model):
                 setattr(model.get_submodule(parent), child, nn.Hardtanh(0, float(array)))
             elif what != "scale":
                 state[name] = torch.from_numpy(array)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: of another network than {type(model).__name__} as it was asked "
+                         f"for: {str(error).splitlines()[-1].strip()}") from None
     return model.eval(), steps
 
 
@@ -249,10 +254,12 @@ def main(codebook: Annotated[str, typer.Option(help=CODEBOOK_HELP)] = "pot",
          data: Annotated[str, typer.Option(help="fashion, or the folder of CIFAR-10's batches "
                                                 "(python version).")] = "fashion",
          kind: Annotated[str, typer.Option("--network", help="resnet20 or mobilenet.")]
-         = "resnet20", width: int = WIDTH,
-         stride: Annotated[int, typer.Option(help="Of resnet20's first convolution.")] = STRIDE,
-         epochs: Annotated[int, typer.Option(help="Float.")] = FLOAT_EPOCHS,
-         tune_epochs: Annotated[int, typer.Option(help="Quantized.")] = TUNE_EPOCHS,
+         = "resnet20", width: Annotated[int, typer.Option(min=1, help="Of the first layers, in "
+                                                          "channels.")] = WIDTH,
+         stride: Annotated[int, typer.Option(min=1, max=2, help="Of resnet20's first "
+                                             "convolution.")] = STRIDE,
+         epochs: Annotated[int, typer.Option(min=1, help="Float.")] = FLOAT_EPOCHS,
+         tune_epochs: Annotated[int, typer.Option(min=1, help="Quantized.")] = TUNE_EPOCHS,
          regularizer: Annotated[float, typer.Option(help="The distribution loss's largest weight, "
                                                          "0: without.")] = REGULARIZER,
          seed: int = 1,
@@ -263,6 +270,7 @@ def main(codebook: Annotated[str, typer.Option(help=CODEBOOK_HELP)] = "pot",
     Example: python -m litepress.models.pot_train --codebook apot --save resnet20_apot4
     """
     settle_process()
+    check_name(save)
     make = maker(codebook, bits)
     images, test = dataset(data, "train"), dataset(data, "test")
     with progress("float") as say:
@@ -286,4 +294,4 @@ def main(codebook: Annotated[str, typer.Option(help=CODEBOOK_HELP)] = "pot",
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main, "pot_train")

@@ -13,6 +13,7 @@ import torch
 import typer
 from rich.progress import track
 
+from ..host.command import start
 from .checkpoint import save_checkpoint
 from .data import LABELS, fashion_mnist, preprocess
 from .mobilenet import RESOLUTION, load_backbone, mobilenet_v2
@@ -81,4 +82,4 @@ def main(resolution: Annotated[int, typer.Option(help="Side of the input images.
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main, "train_head")

@@ -10,6 +10,7 @@ import torch
 import typer
 from rich.progress import Progress
 
+from ..host.command import start
 from .checkpoint import save_checkpoint
 from .data import fashion_mnist
 from .tiny import TinyNet, preprocess_tiny
@@ -59,4 +60,4 @@ def main(epochs: Annotated[int, typer.Option(help="Passes over the 60,000 images
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(main, "train_tiny")
