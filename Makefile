@@ -29,9 +29,9 @@ lint: setup ## ruff
 	$(PYTHON) -m ruff check .
 sim: setup ## build the simulator of the SoC (ARCH=sim, see spec/arch.py)
 	$(PYTHON) -m litepress.soc.sim --arch $(ARCH)
-bitstream: setup ## build a board's bitstream (BOARD=ulx3s-85f, see soc/boards.py)
+bitstream: setup ## build a board's bitstream (BOARD=ulx3s-85f SEEDS=1,2,3, see soc/boards.py)
 	@scripts/setup.sh build
-	$(PYTHON) -m litepress.soc.board --board $(BOARD)
+	$(PYTHON) -m litepress.soc.board --board $(BOARD) --seeds $(SEEDS)
 synth: setup ## size and clock of every core (CORES=a,b SEEDS=1,2,3 JOBS=1, see docs/cores)
 	@scripts/setup.sh build
 	$(PYTHON) -m litepress.bench.synth --seeds $(SEEDS) --jobs $(JOBS) $(if $(CORES),--cores $(CORES))

@@ -95,8 +95,9 @@ def compress(
                                              "or MODULE:NAME.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the image goes.")],
     weights: Annotated[str, typer.Option(help="raw8 | raw16 | zfpe4 .. zfpe16 | zfpi4 .. zfpi15, "
-                                         "bits a value on average; delta2 .. delta6.")] = "zfpi8",
-    activations: Annotated[str, typer.Option(help="As weights, but for delta; or ebpc8.")] =
+                                         "bits a value on average; delta2 .. delta6, pot:3, pot:4, "
+                                         "apot:4.")] = "zfpi8",
+    activations: Annotated[str, typer.Option(help="raw8 | raw16 | zfpe4 .. | zfpi4 .. | ebpc8.")] =
     "zfpi8",
     arch: Annotated[str, typer.Option(help="Size of the accelerator: see spec/arch.py.")] = "sim",
     bias_correction: Annotated[bool, typer.Option(help="Correct the mean error of every channel on "
