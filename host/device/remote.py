@@ -14,7 +14,7 @@ from .client import CRC_BYTES_PER_S, Client, Request
 
 SEGMENT_BYTES = 65536       # What is compared, and sent when it differs.
 POLL_S, POLL_MAX_S = 0.002, 0.1
-INFLATE_CLOCKS = 212        # Of the device, for a byte of data (docs/protocol.md).
+INFLATE_CLOCKS = 212        # More than a device takes for a byte of data (docs/protocol.md).
 
 
 def valid_header(data):

@@ -15,6 +15,7 @@ from migen import ClockDomain, If, Signal
 
 from litepress.gateware.wire import WirePort
 from litepress.soc.core import CPU_VARIANT
+from litepress.soc.stage import WishboneStage
 
 CLOCK = 50_000_000
 IO = [
@@ -89,6 +90,8 @@ class SmallSoC(SoCCore):
             module = modules.MT48LC16M16(CLOCK, "1:1")
             self.sdrphy = SDRAMPHYModel(module, data_width=16, clk_freq=CLOCK)
             self.add_sdram("sdram", phy=self.sdrphy, module=module, l2_cache_size=0)
+            self.stage = WishboneStage(self.bus.slaves["main_ram"])     # As soc/core.py has it.
+            self.bus.slaves["main_ram"] = self.stage.bus
 
 
 def write_headers(soc, directory):
