@@ -53,6 +53,9 @@ RECIPE = {name: getattr(pot_train, name) for name in (
 FLOAT_BITS, SCALE_BITS = 32, 32
 SIZES = ("bits", "entropy_bits", "huffman_bits")
 AGAINST = {"float": "float_bits", "int8": "int8_bits", "uniform4": "uniform4_bits"}
+# Of docs/results/plut_arrays.json: what the hardware takes beside what the training gives.
+ARRAY_FIGURES = ("plut_lut_per_mac", "plut_static_lut_per_mac", "shift_lut_per_mac",
+                 "plain_lut_per_mac", "plut_static_of_shift_lut")
 console = Console(stderr=True)
 
 
@@ -222,7 +225,10 @@ def save(sweep, found):
     command = f"python -m litepress.bench.pot --seeds {seeds}" \
         + ("" if fashion else " --data cifar-10-batches-py") \
         + ("" if sweep.kind == "resnet20" else f" --network {sweep.kind}")
-    figures = figures_of(found)
+    figures, arrays = figures_of(found), results.RESULTS / "plut_arrays.json"
+    if arrays.exists():
+        figures |= {key: value for key, value in json.loads(arrays.read_text())["figures"].items()
+                    if key in ARRAY_FIGURES}
     results.save(sweep.name, command, f"{about_of(sweep)}, {len(sweep.train[1]):,} training "
                  f"images; seeds 1 to {seeds}; standard deviations are of samples", figures,
                  recipe=RECIPE, runs={v.key: runs for v, runs in found.items()})
@@ -243,9 +249,9 @@ def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", mi
     settle_process()
     sweep, every = Sweep(data, network), variants()
     known = {} if fresh else results.runs(sweep.name, recipe=RECIPE)
-    found = {v: known.get(v.key, [])[:seeds] for v in every}
-    kept = min(len(runs) for runs in found.values())
-    found = {v: runs[:kept] for v, runs in found.items()}
+    whole = min(len(known.get(v.key, ())) for v in every)
+    kept = min(whole, seeds)
+    found = {v: known.get(v.key, [])[:kept] for v in every}
     if kept:
         console.print(f"seeds 1 to {kept}: from docs/results/{sweep.name}.json")
     for seed in range(kept + 1, seeds + 1):
@@ -256,6 +262,8 @@ def main(seeds: Annotated[int, typer.Option(help="Networks of each variant.", mi
             found[variant].append(result)
             console.print(f"seed {seed}: {variant.key}: {result['accuracy']:.2f} %, "
                           f"{result['seconds']:.0f} s")
+        save(sweep, found)
+    if whole == seeds:      # Fewer than there are would lose some.
         save(sweep, found)
     Console().print(show(found, figures_of(found), about_of(sweep)))
 
