@@ -195,13 +195,18 @@ def test_table():
     for name, board in BOARDS.items():
         assert (board.name, board.arch in ARCHS) == (name, True)
         assert board.size in fit.DEVICES and board.package[-3:] in ("381", "285", "554")
-        assert not board.flash or board.programmer
+        assert board.flash == "no" or board.programmer
     with pytest.raises(ValueError, match="arch 'huge': allowed are"):
         dataclasses.replace(BOARDS["ulx3s-85f"], arch="huge")
     with pytest.raises(ValueError, match="memory 'DDR4': allowed are SDR 1:1, SDR 1:2, DDR3"):
         dataclasses.replace(BOARDS["ulx3s-85f"], memory="DDR4")
     with pytest.raises(ValueError, match="device 'ECP5': expected a whole part number"):
         dataclasses.replace(BOARDS["ulx3s-85f"], device="ECP5")
+    for message, change in (("cpu 'full': allowed are lite, minimal", dict(cpu="full")),
+                            ("codecs 'zfpx': allowed are zfpe, zfpi, ebpc, delta, pot",
+                             dict(accel=dict(codecs=("zfpx",))))):
+        with pytest.raises(ValueError, match=message):
+            board_module.check(dataclasses.replace(BOARDS["ulx3s-85f"], **change))
 
 
 @pytest.mark.parametrize("options, message", [
