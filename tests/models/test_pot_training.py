@@ -574,7 +574,8 @@ def test_bench(quick, tmp_path, monkeypatch):
         bench.main(3, "fashion", "mobilenet")
     # A whole seed is taken from the results, too; not where told so.
     monkeypatch.setattr(bench, "BUILD", tmp_path / "nowhere")
-    bench.main(2, "fashion", "mobilenet")
-    assert json.loads((tmp_path / "results" / "pot_mobilenet.json").read_text()) == result
+    for seeds in (2, 1):    # Fewer lose none that is there.
+        bench.main(seeds, "fashion", "mobilenet")
+        assert json.loads((tmp_path / "results" / "pot_mobilenet.json").read_text()) == result
     with pytest.raises(AssertionError, match="trained again"):
         bench.main(2, "fashion", "mobilenet", fresh=True)
